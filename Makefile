@@ -1,0 +1,47 @@
+# hatfleet: what a newcomer types. Two commands matter: make demo, make test.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: help setup lock demo test unit lint clean bench
+
+help: ## Show what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.done ## Install the host packages and the virtual environment (needs root or sudo)
+
+$(VENV)/.done: requirements.lock pyproject.toml packages.txt setup.sh
+	./setup.sh $(VENV)
+	@touch $@
+
+lock: ## Resolve pyproject.toml into requirements.lock (hashes, all platforms)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
+	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+
+demo: setup ## Build an image, boot two virtual devices, provision and check them
+	$(PY) -m bench.demo
+
+test: setup lint ## Run the whole test suite
+	$(PY) -m pytest
+
+unit: setup ## Run the fast tests (under a minute)
+	$(PY) -m pytest tests/unit
+
+lint: setup ## Check format, style, types, import contracts, shell and YAML
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+	$(VENV)/bin/yamllint --strict .
+
+bench: setup ## Measure; the results stand in docs/benchmarks.md
+	$(PY) -m bench.measure
+
+clean: ## Stop lab devices; remove the virtual environment and build output (caches stay)
+	if [ -x $(VENV)/bin/provision ]; then $(VENV)/bin/provision lab down --all; fi
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

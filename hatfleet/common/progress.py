@@ -1,0 +1,55 @@
+"""Progress for people, on standard error, so that standard output stays data.
+
+On a terminal a step shows a spinner with the time it has taken; elsewhere it prints a line when it starts and one
+when it ends. Domain code calls :func:`step`; nothing but this module and ``hatfleet.cli`` knows about terminals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass
+class Step:
+    """A running step; ``note`` is shown behind its name when it ends."""
+
+    name: str
+    started_s: float = field(default_factory=time.monotonic)
+    note: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the step started."""
+        return time.monotonic() - self.started_s
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[Step]:
+    """Show ``name`` while the block runs, then how long it took; a failing block is marked as failed."""
+    current = Step(name)
+    shown: contextlib.AbstractContextManager[object]
+    if console.is_terminal:
+        shown = console.status(f"{name} …")
+    else:
+        console.print(f"  … {name}", markup=False)
+        shown = contextlib.nullcontext()
+    try:
+        with shown:
+            yield current
+    except BaseException:
+        console.print(f"[red]  ✗ {name}[/red] [dim]{current.seconds:.1f} s[/dim]")
+        raise
+    note = f" [dim]{current.note}[/dim]" if current.note else ""
+    console.print(f"[green]  ✓[/green] {name} [dim]{current.seconds:.1f} s[/dim]{note}")
+
+
+def say(message: str) -> None:
+    """Print one line for people on standard error."""
+    console.print(message, markup=False)

@@ -1,0 +1,1 @@
+"""From an inventory to devices in their declared state: inventory, roles, the engine, connectors, results."""
