@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -23,6 +23,12 @@ class Step:
     name: str
     started_s: float = field(default_factory=time.monotonic)
     note: str = ""
+    show: Callable[[str], None] = field(default=lambda text: None, repr=False)
+    """Changes the text behind the spinner; does nothing where there is none."""
+
+    def update(self, detail: str) -> None:
+        """Show what the step is at, while it runs; only on a terminal."""
+        self.show(f"{self.name} … {detail}")
 
     @property
     def seconds(self) -> float:
@@ -36,7 +42,9 @@ def step(name: str) -> Iterator[Step]:
     current = Step(name)
     shown: contextlib.AbstractContextManager[object]
     if console.is_terminal:
-        shown = console.status(f"{name} …")
+        status = console.status(f"{name} …")
+        current.show = status.update
+        shown = status
     else:
         console.print(f"  … {name}", markup=False)
         shown = contextlib.nullcontext()

@@ -11,9 +11,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from hatfleet.common.errors import CommandError, MissingToolError
 
@@ -82,13 +83,18 @@ def run(
     feed = stdin if isinstance(stdin, bytes) else None
     with contextlib.ExitStack() as stack:
         stderr: IO[bytes] | int = subprocess.PIPE
+        source: IO[bytes] | int = subprocess.DEVNULL
+        if feed is not None:
+            source = subprocess.PIPE
+        elif stdin is not None and not isinstance(stdin, bytes):
+            source = stdin
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
             stderr = stack.enter_context(log.open("ab"))
         try:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if feed is not None else (stdin or subprocess.DEVNULL),  # type: ignore[arg-type]
+                stdin=source,
                 stdout=stdout or subprocess.PIPE,
                 stderr=stderr,
                 env=dict(env) if env is not None else None,
@@ -110,3 +116,11 @@ def run(
     if check and process.returncode != 0:
         raise CommandError(command, process.returncode, (err or b"").decode(errors="replace"), hint=hint)
     return subprocess.CompletedProcess(command, process.returncode, out or b"", err or b"")
+
+
+def replace_process(argv: Sequence[str | Path]) -> NoReturn:
+    """Become another program: it has our terminal, gets our signals, and its exit status is ours."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [str(part) for part in argv]
+    os.execvp(command[0], command)  # noqa: S606

@@ -132,6 +132,7 @@ def deploy_roles(site: Site, deploy: str) -> tuple[str, ...]:
     roles = getattr(module, "ROLES", None)
     if not isinstance(roles, tuple) or not all(isinstance(role, str) for role in roles):
         raise InputError(
-            'a deploy must define ROLES, a tuple of role names, such as ROLES = ("base", "harden")', where=Where(path)
+            'a deploy must define ROLES, a tuple of role names, such as ROLES = ("base", "harden")',
+            where=Where(path),
         )
     return roles

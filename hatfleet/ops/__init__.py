@@ -6,7 +6,8 @@ a plan can show it. Each is a pyinfra operation: call it in a role, take its ret
 :func:`on_change`.
 """
 
-from hatfleet.ops.accounts import lock_password, user, user_absent
+from hatfleet.ops.accounts import lock_passwords, user, user_absent
+from hatfleet.ops.base import OperationError, note_change, query, quote, render
 from hatfleet.ops.commands import is_live, on_change
 from hatfleet.ops.files import absent, directory, file, link, permissions
 from hatfleet.ops.kernel import kernel_args, mount_options, sysctl_live
@@ -15,6 +16,7 @@ from hatfleet.ops.system import hostname
 from hatfleet.ops.units import unit
 
 __all__ = [
+    "OperationError",
     "absent",
     "directory",
     "file",
@@ -22,12 +24,16 @@ __all__ = [
     "is_live",
     "kernel_args",
     "link",
-    "lock_password",
+    "lock_passwords",
     "mount_options",
+    "note_change",
     "on_change",
     "packages",
     "packages_absent",
     "permissions",
+    "query",
+    "quote",
+    "render",
     "sysctl_live",
     "unit",
     "user",

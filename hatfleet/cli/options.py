@@ -1,0 +1,106 @@
+"""Options that several commands share, so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from hatfleet.cli.complete import complete_hosts, complete_inventories, complete_roles
+from hatfleet.common.errors import InputError, nearest
+from hatfleet.common.site import Site
+from hatfleet.fleet.inventory import Inventory, inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.job import HostJob
+from hatfleet.fleet.resolve import resolve_hosts
+from hatfleet.fleet.roles import deploy_roles
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+inventory_option = click.option(
+    "-i",
+    "--inventory",
+    "inventories",
+    multiple=True,
+    metavar="NAME|PATH",
+    shell_complete=complete_inventories,
+    help="Inventory: a folder or hosts file, a name under inventory/, or 'lab' for the virtual devices. "
+    "May be given several times; later ones win. Default: the only one of the site.",
+)
+limit_option = click.option(
+    "-l",
+    "--limit",
+    metavar="PATTERN",
+    shell_complete=complete_hosts,
+    help="Only these hosts: names, groups and globs, such as 'edge-01,rack-a:!edge-07'.",
+)
+roles_option = click.option(
+    "-r",
+    "--roles",
+    metavar="ROLES",
+    shell_complete=complete_roles,
+    help="Only these roles of the deploy, separated by commas.",
+)
+deploy_option = click.option(
+    "--deploy", default="site", show_default=True, metavar="NAME", help="Which list of roles to run: deploys/NAME.py."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show what is as declared, too.")
+
+
+def target_options(command: F) -> F:
+    """Add the options that choose hosts and roles."""
+    for option in (verbose_option, json_option, deploy_option, roles_option, limit_option, inventory_option):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the target options chose."""
+
+    site: Site
+    inventory_names: tuple[str, ...]
+    inventory: Inventory
+    roles: tuple[str, ...]
+    hosts: tuple[HostJob, ...]
+
+
+def choose_roles(site: Site, deploy: str, roles: str | None) -> tuple[str, ...]:
+    """Return the roles of a deploy, or those of them that ``--roles`` names, in the deploy's order.
+
+    Raises:
+        InputError: a name that is not in the deploy.
+    """
+    known = deploy_roles(site, deploy)
+    if roles is None:
+        return known
+    wanted = [name.strip() for name in roles.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            close = nearest(name, known)
+            raise InputError(
+                f"unknown role {name!r} in --roles: deploy {deploy!r} runs {', '.join(known)}",
+                hint=f"did you mean {close!r}?" if close else None,
+            )
+    if not wanted:
+        raise InputError("--roles names no role", hint=f"deploy {deploy!r} runs {', '.join(known)}")
+    return tuple(name for name in known if name in wanted)
+
+
+def choose_targets(inventories: tuple[str, ...], limit: str | None, roles: str | None, deploy: str) -> Targets:
+    """Load the inventory, choose hosts and roles, and validate every setting.
+
+    Raises:
+        InputError: anything that is wrong with them; all wrong settings at once.
+    """
+    site = Site.find()
+    paths = inventory_paths(site, inventories)
+    inventory = load_inventory(paths)
+    chosen = choose_roles(site, deploy, roles)
+    hosts = select_hosts(inventory, limit)
+    if not hosts:
+        raise InputError("no host to work on: the inventory or the limit is empty", hint="see: provision inventory")
+    jobs = resolve_hosts(site, inventory, hosts, chosen)
+    return Targets(site, tuple(str(path) for path in paths), inventory, chosen, jobs)

@@ -1,0 +1,199 @@
+"""A root file system as a place where commands run, walled off from the machine that builds it.
+
+A *holder* process owns private namespaces (mounts, processes, network, host name, IPC) in which the root file
+system has its own /proc, /dev, /run and /tmp. Commands enter these namespaces and change root. What they cannot do:
+see the builder's environment or processes, follow a symbolic link out to the builder's files, reach a network, set
+the builder's kernel parameters or firewall. When the holder ends, however it ends, the kernel takes mounts and
+processes away with the namespaces; the holder ends when its owner does, because it reads a pipe the owner holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hatfleet.common.errors import CommandError, HatfleetError, InputError
+from hatfleet.common.run import require_tool
+
+#: The whole environment of every command inside.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "SYSTEMD_OFFLINE": "1",
+}
+
+#: Folders that become mount points; they must be real folders inside the root.
+MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp")
+
+#: Asked by maintainer scripts before they start a service: 101 is "not allowed" (Debian policy, invoke-rc.d).
+POLICY_RC_D = "usr/sbin/policy-rc.d"
+
+# Runs in the new namespaces. /proc/sys is read-only because most of it is the builder's running kernel.
+_SETUP = """\
+set -eu
+root=$1 policy=$2
+mount --bind "$root" "$root"
+mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+mount --bind "$root/proc/sys" "$root/proc/sys"
+mount -o remount,bind,ro,nosuid,nodev,noexec "$root/proc/sys"
+[ ! -e "$root/proc/sysrq-trigger" ] || mount --bind /dev/null "$root/proc/sysrq-trigger"
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
+mount -t tmpfs -o mode=0755,nosuid,noexec,size=1m tmpfs "$root/dev"
+for node in 'null 1 3' 'zero 1 5' 'full 1 7' 'random 1 8' 'urandom 1 9' 'tty 5 0'; do
+	set -- $node
+	mknod -m 0666 "$root/dev/$1" c "$2" "$3"
+done
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5,nosuid,noexec devpts "$root/dev/pts"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s fd/0 "$root/dev/stdin"
+ln -s fd/1 "$root/dev/stdout"
+ln -s fd/2 "$root/dev/stderr"
+mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs "$root/run"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+printf '#!/bin/sh\\nexit 101\\n' >"$root/run/policy-rc.d"
+chmod 0755 "$root/run/policy-rc.d"
+mount --bind "$root/run/policy-rc.d" "$root/$policy"
+echo ready
+exec cat >/dev/null
+"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command inside printed and how it ended (negative: by that signal)."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass
+class Holder:
+    """A root file system made ready to run commands; use it as a context manager.
+
+    Args:
+        root: The root file system, a folder that belongs to root.
+
+    Raises:
+        InputError: on start, when we are not root.
+        HatfleetError: on start, when the root file system cannot be set up, for example because one of its
+            mount points is a symbolic link.
+    """
+
+    root: Path
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _made_policy: bool = field(default=False, init=False)
+
+    def __enter__(self) -> Holder:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Make the namespaces and mounts."""
+        if os.geteuid() != 0:
+            raise InputError("working inside a root file system needs root", hint="run the same command with sudo")
+        self.root = self.root.resolve(strict=True)
+        self._check_mount_points()
+        tool = require_tool("unshare", "util-linux")
+        namespaces = ("--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc")
+        self._process = subprocess.Popen(
+            [tool, *namespaces, "/bin/sh", "-c", _SETUP, "sh", str(self.root), POLICY_RC_D],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": ENVIRONMENT["PATH"]},
+            process_group=0,
+        )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        if self._process.stdout.readline() != b"ready\n":
+            complaint = self._process.stderr.read().decode(errors="replace").strip()
+            self.stop()
+            raise HatfleetError(f"{self.root} cannot be made ready to run commands: {complaint}")
+
+    def stop(self) -> None:
+        """End everything inside; nothing stays mounted. Safe to call twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            # unshare ignores SIGTERM while it waits for its child; --kill-child ends the child with it.
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+            # The pipe closes when the last process inside is gone.
+            process.communicate()
+        if self._made_policy:
+            (self.root / POLICY_RC_D).unlink(missing_ok=True)
+            self._made_policy = False
+
+    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None) -> Output:
+        """Run a command inside, with a clean environment, and wait for it.
+
+        Raises:
+            TimeoutError: it took longer than ``timeout_s``; it is ended.
+            HatfleetError: the holder is not running.
+        """
+        process = subprocess.Popen(
+            [*self._enter(), *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            cwd="/",
+            process_group=0,
+        )
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+        except BaseException as error:
+            # nsenter's child is in the same process group, so that it ends too.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"no result after {timeout_s:g} s") from error
+            raise
+        return Output(process.returncode, stdout, stderr)
+
+    def check(self, argv: Sequence[str], *, stdin: bytes = b"") -> Output:
+        """Like :meth:`execute`, but a non-zero exit status is an error.
+
+        Raises:
+            CommandError: the command failed.
+        """
+        output = self.execute(argv, stdin=stdin)
+        if output.returncode != 0:
+            raise CommandError(list(argv), output.returncode, output.stderr.decode(errors="replace"))
+        return output
+
+    def _enter(self) -> list[str]:
+        if self._process is None or self._process.poll() is not None:
+            raise HatfleetError(f"nothing holds {self.root} ready to run commands")
+        holder = f"/proc/{self._process.pid}/ns"
+        nsenter, chroot = require_tool("nsenter", "util-linux"), require_tool("chroot", "coreutils")
+        entered = [f"--{kind}={holder}/{kind}" for kind in ("net", "uts", "ipc")]
+        # unshare itself stays in the old process namespace; only its children are in the new one.
+        entered += [f"--pid={holder}/pid_for_children", f"--mount={holder}/mnt"]
+        return [nsenter, *entered, chroot, str(self.root)]
+
+    def _check_mount_points(self) -> None:
+        """Refuse a root file system whose mount points would lead somewhere else."""
+        for point in MOUNT_POINTS:
+            path = self.root / point
+            if path.is_symlink() or not path.is_dir():
+                raise HatfleetError(f"{path} must be a folder, and not a symbolic link, to be mounted on")
+        policy = self.root / POLICY_RC_D
+        if policy.parent.resolve() != policy.parent or policy.is_symlink():
+            raise HatfleetError(f"{policy} lies behind a symbolic link")
+        if not policy.exists():
+            policy.touch(mode=0o755)
+            self._made_policy = True

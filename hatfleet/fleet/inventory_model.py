@@ -1,0 +1,87 @@
+"""What an inventory is once it is read: hosts, groups, and variables in layers that remember where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hatfleet.common.yamlfile import Node
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Variables from one place, for one group or host."""
+
+    origin: str
+    """Whose they are: "group edge" or "host edge01"."""
+    variables: Mapping[str, Node]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group; ``all`` holds every host, ``ungrouped`` those that are in no other group."""
+
+    name: str
+    children: tuple[str, ...]
+    hosts: tuple[str, ...]
+    """Hosts that the group itself names, not those of its children."""
+    depth: int
+    """Steps down from ``all``, by the longest way; deeper groups win."""
+    priority: int
+    """``ansible_group_priority``: among groups of equal depth the higher one wins."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host and everything that is said about it."""
+
+    name: str
+    source: Path
+    """The hosts file that names it first; its known_hosts lies beside that file."""
+    line: int
+    groups: tuple[str, ...]
+    """Every group it belongs to, itself or through a child group, in merge order (``all`` first)."""
+    layers: tuple[Layer, ...]
+    """Its variables, lowest precedence first."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Hosts and groups of one or more inventory files."""
+
+    sources: tuple[Path, ...]
+    hosts: Mapping[str, Host]
+    groups: Mapping[str, Group]
+
+    def members(self, group: str) -> list[str]:
+        """Return all hosts of a group, those of its children included, in the order of the inventory."""
+        return [name for name, host in self.hosts.items() if group in host.groups]
+
+    def variables(self, host: str, deep: Collection[str] = ()) -> dict[str, Node]:
+        """Return a host's final variables.
+
+        Args:
+            host: Its name.
+            deep: Variables that merge key by key over the layers (the settings of roles). All others are replaced
+                as a whole by the layer of highest precedence, as Ansible does.
+        """
+        merged: dict[str, Node] = {}
+        for layer in self.hosts[host].layers:
+            for name, node in layer.variables.items():
+                if name in deep and name in merged:
+                    # A role's name with nothing behind it sets nothing; it does not wipe what others set.
+                    merged[name] = merged[name] if node.value is None else merge(merged[name], node)
+                else:
+                    merged[name] = node
+        return merged
+
+
+def merge(low: Node, high: Node) -> Node:
+    """Lay one value over another: mappings key by key, everything else is replaced."""
+    if not (isinstance(low.value, Mapping) and isinstance(high.value, Mapping)):
+        return high
+    keys = dict(low.value)
+    for key, node in high.value.items():
+        keys[key] = merge(keys[key], node) if key in keys else node
+    return Node(keys, high.file, high.line)

@@ -1,0 +1,171 @@
+"""Reads one inventory source: a hosts file in Ansible's YAML shape, and group_vars/ and host_vars/ beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hatfleet.common.errors import InputError, InputErrors, Where, nearest
+from hatfleet.common.yamlfile import Node, load_yaml
+from hatfleet.fleet.inventory_model import Layer
+from hatfleet.fleet.patterns import check_name, expand_hosts
+
+_GROUP_KEYS = ("hosts", "children", "vars")
+_PRIORITY = "ansible_group_priority"
+
+#: The order in which Ansible tries the names of a variables file; the first that exists is the one.
+_SUFFIXES = ("", ".yml", ".yaml", ".json")
+
+
+@dataclass
+class GroupDraft:
+    """What the sources read so far say about a group. Dictionaries stand for ordered sets."""
+
+    children: dict[str, None] = field(default_factory=dict)
+    hosts: dict[str, None] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    priority: int = 1
+
+
+@dataclass
+class HostDraft:
+    """What the sources read so far say about a host."""
+
+    source: Path
+    line: int
+    layers: list[Layer] = field(default_factory=list)
+
+
+class Draft:
+    """Hosts and groups while hosts files are being read, one after the other."""
+
+    def __init__(self) -> None:
+        self.groups = {"all": GroupDraft(children={"ungrouped": None}), "ungrouped": GroupDraft()}
+        self.hosts: dict[str, HostDraft] = {}
+
+    def read(self, path: Path) -> None:
+        """Add a hosts file.
+
+        Raises:
+            InputError: it is not valid YAML or not an inventory.
+        """
+        root = load_yaml(path)
+        if not isinstance(root.value, Mapping | None):
+            raise InputError(
+                f"not an inventory: a mapping of groups is expected, found {root.shown()}",
+                where=root.where(),
+                hint="convert an INI inventory with: ansible-inventory -i FILE --list --yaml",
+            )
+        for name, node in root.mapping("an inventory").items():
+            self._group(name, node, name)
+
+    def _group(self, name: str, node: Node, key: str) -> None:
+        check_name(name, "group", node.where(key))
+        group = self.groups.setdefault(name, GroupDraft())
+        for part, content in node.mapping("a group", key).items():
+            inner = f"{key}.{part}"
+            if part == "vars":
+                variables = dict(content.mapping("a group's vars", inner))
+                if _PRIORITY in variables:
+                    group.priority = _priority(variables.pop(_PRIORITY), f"{inner}.{_PRIORITY}")
+                group.layers.append(Layer(f"group {name}", variables))
+            elif part == "children":
+                for child, child_node in _names(content, "a group's children", inner):
+                    group.children[child] = None
+                    self._group(child, child_node, f"{inner}.{child}")
+            elif part == "hosts":
+                for pattern, host_node in _names(content, "a group's hosts", inner):
+                    self._hosts(group, pattern, host_node, f"{inner}.{pattern}")
+            else:
+                close = nearest(part, _GROUP_KEYS)
+                raise InputError(
+                    f"unknown key {part!r} in group {name}; a group has {', '.join(_GROUP_KEYS)}",
+                    where=content.where(inner),
+                    hint=f"did you mean {close!r}?" if close else "a child group stands under 'children:'",
+                )
+
+    def _hosts(self, group: GroupDraft, pattern: str, node: Node, key: str) -> None:
+        variables = node.mapping("a host's variables", key)
+        for name in expand_hosts(pattern, node.where(key)):
+            group.hosts[name] = None
+            host = self.hosts.setdefault(name, HostDraft(node.file, node.line))
+            if variables:
+                host.layers.append(Layer(f"host {name}", variables))
+
+
+def _names(node: Node, what: str, key: str) -> Iterator[tuple[str, Node]]:
+    """Yield the entries of ``hosts`` or ``children``; one plain name is allowed for a single entry, as in Ansible."""
+    if isinstance(node.value, str):
+        yield node.value, Node(None, node.file, node.line)
+    elif isinstance(node.value, tuple):
+        raise InputError(
+            f"{what} must be a mapping, found a list",
+            where=node.where(key),
+            hint="write each name as a key: 'edge01:' instead of '- edge01'",
+        )
+    else:
+        yield from node.mapping(what, key).items()
+
+
+def _priority(node: Node, key: str) -> int:
+    if isinstance(node.value, int) and not isinstance(node.value, bool):
+        return node.value
+    raise InputError(f"found {node.shown()}, allowed is an integer", where=node.where(key))
+
+
+def variable_layers(folder: Path, kind: str, names: Iterable[str]) -> dict[str, list[Layer]]:
+    """Read the variables files of groups or hosts.
+
+    Args:
+        folder: ``group_vars`` or ``host_vars``; it may be missing.
+        kind: "group" or "host".
+        names: Whose files to read; files of other names are left alone, as Ansible does.
+
+    Raises:
+        InputErrors: all files that cannot be read, are not valid YAML or are not mappings.
+    """
+    layers: dict[str, list[Layer]] = {}
+    errors: list[InputError] = []
+    if not folder.is_dir():
+        return layers
+    present = {entry.name for entry in folder.iterdir()}
+    for name in names:
+        for file in _files_of(folder, name, present, errors):
+            try:
+                variables = load_yaml(file).mapping("a variables file")
+            except InputError as error:
+                errors.append(error)
+            else:
+                layers.setdefault(name, []).append(Layer(f"{kind} {name}", variables))
+    if errors:
+        raise InputErrors(errors)
+    return layers
+
+
+def _files_of(folder: Path, name: str, present: set[str], errors: list[InputError]) -> list[Path]:
+    found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if f"{name}{suffix}" in present]
+    if len(found) > 1:
+        # Ansible reads the first and drops the others without a word; settings that seem to be there but are not
+        # are how a fleet drifts open.
+        errors.append(
+            InputError(
+                f"the variables of {name} are in {' and '.join(path.name for path in found)}; only one is read",
+                where=Where(found[1]),
+                hint=f"keep one of them, or make {name}/ a folder and put the files into it",
+            )
+        )
+    if not found:
+        return []
+    return list(_folder_files(found[0])) if found[0].is_dir() else [found[0]]
+
+
+def _folder_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a variables folder, by name, folders inside it included; hidden and backup files are not."""
+    for entry in sorted(folder.iterdir(), key=lambda path: path.name):
+        if entry.name.startswith(".") or entry.name.endswith("~"):
+            continue
+        if entry.is_dir() and not entry.suffix:
+            yield from _folder_files(entry)
+        elif entry.is_file() and entry.suffix in _SUFFIXES:
+            yield entry

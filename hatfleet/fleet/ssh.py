@@ -1,0 +1,201 @@
+"""SSH to a device: one place for how we connect. Host keys are always verified; nothing turns that off."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import socket
+import threading
+from dataclasses import dataclass
+
+import paramiko
+from paramiko.hostkeys import HostKeys
+
+from hatfleet.common.errors import InputError, UnreachableError, Where
+from hatfleet.fleet.job import Connection
+
+#: A connection whose peer has not acknowledged anything for this long is dead, milliseconds (TCP_USER_TIMEOUT).
+DEAD_PEER_MS = 30_000
+
+#: Interval of SSH keepalive messages, seconds: they make the kernel notice a dead peer.
+KEEPALIVE_S = 10
+
+
+@dataclass(frozen=True)
+class CommandOutput:
+    """What a remote command returned: its exit status and its raw output."""
+
+    rc: int
+    stdout: bytes
+    stderr: bytes
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """Return a key's fingerprint as OpenSSH prints it (``SHA256:…``)."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def host_id(connection: Connection) -> str:
+    """Return the name under which known_hosts files list this address and port."""
+    return connection.address if connection.port == 22 else f"[{connection.address}]:{connection.port}"
+
+
+def load_known_hosts(connection: Connection) -> HostKeys:
+    """Read the fleet's known_hosts; a missing file is an empty one.
+
+    Raises:
+        InputError: the file exists but cannot be read.
+    """
+    keys = HostKeys()
+    if connection.known_hosts.exists():
+        try:
+            keys.load(str(connection.known_hosts))
+        except (OSError, paramiko.SSHException) as error:
+            raise InputError(
+                f"the known_hosts file cannot be read: {error}", where=Where(connection.known_hosts)
+            ) from error
+    return keys
+
+
+def open_client(connection: Connection) -> paramiko.SSHClient:
+    """Connect and log in.
+
+    Raises:
+        InputError: the private key file cannot be used.
+        UnreachableError: no connection, an unknown or changed host key, or the login was refused.
+    """
+    known = load_known_hosts(connection)
+    if not known.lookup(host_id(connection)):
+        raise UnreachableError(
+            f"the host key of {host_id(connection)} is not known",
+            hint="read its fingerprint on the device (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then: "
+            "provision trust HOST --fingerprint SHA256:…",
+            where=Where(connection.known_hosts),
+        )
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    client.get_host_keys().update(known)
+    key = _load_key(connection)
+    try:
+        client.connect(
+            connection.address,
+            port=connection.port,
+            username=connection.user,
+            pkey=key,
+            allow_agent=key is None,
+            look_for_keys=key is None,
+            timeout=connection.connect_timeout_s,
+            banner_timeout=connection.connect_timeout_s,
+            auth_timeout=connection.connect_timeout_s,
+            channel_timeout=connection.connect_timeout_s,
+            sock=_open_socket(connection),
+        )
+    except BaseException as error:
+        client.close()
+        if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
+            raise _unreachable(connection, error) from error
+        raise
+    transport = client.get_transport()
+    if transport is not None:
+        transport.set_keepalive(KEEPALIVE_S)
+    return client
+
+
+def run_command(client: paramiko.SSHClient, command: str, stdin: bytes | None = None) -> CommandOutput:
+    """Run one command and wait for its end.
+
+    Raises:
+        UnreachableError: the connection was lost.
+    """
+    try:
+        writer, reader, error_reader = client.exec_command(command)
+        channel = reader.channel
+        if stdin is not None:
+            # The command may end without reading its input; its exit status then says why.
+            with contextlib.suppress(OSError):
+                writer.write(stdin)
+        channel.shutdown_write()
+        # Both streams share one window: one that nobody reads would stop the other.
+        errors: list[bytes] = []
+        drain = threading.Thread(target=lambda: errors.append(error_reader.read()), daemon=True)
+        drain.start()
+        stdout = reader.read()
+        drain.join()
+        stderr = b"".join(errors)
+        rc = channel.recv_exit_status()
+        channel.close()
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise UnreachableError(f"the connection was lost: {error or type(error).__name__}") from error
+    if rc == -1:
+        raise UnreachableError("the connection was lost before the command ended")
+    return CommandOutput(rc, stdout, stderr)
+
+
+def scan_host_key(connection: Connection) -> paramiko.PKey:
+    """Return the Ed25519 host key that the address presents, without trusting it or logging in.
+
+    Raises:
+        UnreachableError: nothing answers there, or it has no Ed25519 host key.
+    """
+    try:
+        transport = paramiko.Transport(_open_socket(connection))
+        try:
+            transport.get_security_options().key_types = ("ssh-ed25519",)
+            transport.start_client(timeout=connection.connect_timeout_s)
+            return transport.get_remote_server_key()
+        finally:
+            transport.close()
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise _unreachable(connection, error) from error
+
+
+def _open_socket(connection: Connection) -> socket.socket:
+    try:
+        sock = socket.create_connection((connection.address, connection.port), timeout=connection.connect_timeout_s)
+    except OSError as error:
+        raise _unreachable(connection, error) from error
+    # Without this every small exchange waits for a delayed acknowledgement, about 40 ms.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
+    return sock
+
+
+def _load_key(connection: Connection) -> paramiko.PKey | None:
+    if connection.key_file is None:
+        return None
+    try:
+        return paramiko.PKey.from_path(connection.key_file)
+    except paramiko.PasswordRequiredException as error:
+        raise InputError(
+            "the private key is protected by a passphrase",
+            where=Where(connection.key_file),
+            hint="load it into ssh-agent and leave ansible_ssh_private_key_file out",
+        ) from error
+    except (OSError, paramiko.SSHException, ValueError, paramiko.pkey.UnknownKeyType) as error:
+        raise InputError(f"the private key cannot be read: {error}", where=Where(connection.key_file)) from error
+
+
+def _unreachable(connection: Connection, error: BaseException) -> UnreachableError:
+    target = f"{connection.user}@{host_id(connection)}"
+    if isinstance(error, paramiko.BadHostKeyException):
+        return UnreachableError(
+            f"{host_id(connection)} shows another host key than the known one: found {fingerprint(error.key)}, "
+            f"known is {fingerprint(error.expected_key)}",
+            hint="somebody may be between you and the device; if it was newly flashed, check the fingerprint on its "
+            "console, then: provision trust HOST --fingerprint SHA256:…",
+            where=Where(connection.known_hosts),
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        return UnreachableError(
+            f"{target} refused the login",
+            hint="check ansible_user and ansible_ssh_private_key_file, and that the device has the public key",
+        )
+    if isinstance(error, socket.gaierror):
+        return UnreachableError(f"{connection.address!r} has no address: {error.strerror}", hint="check ansible_host")
+    if isinstance(error, TimeoutError):
+        return UnreachableError(f"{target} did not answer within {connection.connect_timeout_s:g} s")
+    if isinstance(error, UnreachableError):
+        return error
+    return UnreachableError(f"{target}: {error or type(error).__name__}")

@@ -1,0 +1,93 @@
+"""systemd units, on a running system and in a root file system that is not booted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyinfra.api.command import StringCommand
+from pyinfra.api.operation import operation
+
+from hatfleet.ops.base import Commands, note_change, query, quote, unchanged
+from hatfleet.ops.commands import is_live
+
+#: Unit file states that count as enabled: the unit starts as its authors or an alias arranged.
+ENABLED_STATES = frozenset({"enabled", "static", "alias", "indirect", "generated", "linked"})
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A unit now. ``file`` is systemd's UnitFileState ("" when there is no such unit)."""
+
+    file: str
+    active: str = ""
+    condition_failed: bool = False
+    needs_reload: bool = False
+
+
+def read_unit(name: str) -> UnitState:
+    """Read a unit's state in one command."""
+    if not is_live():
+        lines = query(f"systemctl is-enabled {quote(name)} 2>/dev/null || true")
+        state = lines[0].strip() if lines else ""
+        return UnitState("" if state == "not-found" else state)
+    wanted = "LoadState,UnitFileState,ActiveState,ConditionResult,ConditionTimestampMonotonic,NeedDaemonReload"
+    values = dict(line.split("=", 1) for line in query(f"systemctl show -p {wanted} {quote(name)}") if "=" in line)
+    file = values.get("UnitFileState", "")
+    if values.get("LoadState") == "masked":
+        file = "masked"
+    return UnitState(
+        file=file,
+        active=values.get("ActiveState", ""),
+        condition_failed=values.get("ConditionResult") == "no" and values.get("ConditionTimestampMonotonic") != "0",
+        needs_reload=values.get("NeedDaemonReload") == "yes",
+    )
+
+
+@operation()
+def unit(
+    *, name: str, enabled: bool | None = True, masked: bool | None = None, running: bool | None = None
+) -> Commands:
+    """Have a unit enabled or not, masked or not, running or not.
+
+    A unit that is to be disabled or stopped and does not exist is as declared. One whose conditions are not met on
+    this machine (a governor without cpufreq) counts as running. In a root file system ``running`` is ignored.
+
+    Args:
+        name: Unit name with its suffix ("ssh.service").
+        enabled: Whether it starts by itself; None leaves that alone.
+        masked: Whether it can be started at all; None unmasks only what shall be enabled.
+        running: Whether it runs now; None leaves that alone.
+    """
+    state = read_unit(name)
+    unit_name = quote(name)
+    commands: list[str] = []
+    notes: list[str] = []
+    if state.needs_reload:
+        commands.append("systemctl daemon-reload")
+        notes.append("reload unit files")
+    wants_unmasked = masked is False or (masked is None and (enabled or running))
+    if wants_unmasked and state.file.startswith("masked"):
+        commands.append(f"systemctl unmask {unit_name}")
+        notes.append("unmask")
+    if enabled and state.file not in ENABLED_STATES:
+        commands.append(f"systemctl enable {unit_name}")
+        notes.append("enable")
+    if enabled is False and state.file in ("enabled", "enabled-runtime"):
+        commands.append(f"systemctl disable {unit_name}")
+        notes.append("disable")
+    if is_live():
+        active = state.active in ("active", "activating", "reloading")
+        if running and not active and not state.condition_failed:
+            commands.append(f"systemctl start {unit_name}")
+            notes.append("start")
+        if (running is False or masked) and active:
+            commands.append(f"systemctl stop {unit_name}")
+            notes.append("stop")
+    if masked and not state.file.startswith("masked"):
+        commands.append(f"systemctl mask {unit_name}")
+        notes.append("mask")
+    if not commands:
+        unchanged(f"{name} is as declared")
+        return
+    note_change(name, ", ".join(notes))
+    yield StringCommand(" && ".join(commands))
