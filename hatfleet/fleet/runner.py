@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from hatfleet import __version__
-from hatfleet.common.errors import HatfleetError, InputError
+from hatfleet.common.errors import InputError
 from hatfleet.common.run import end_process_group
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.results import EVENT, Event, HostFinished, HostReport, HostState, OpFinished, OpResult, RunReport
@@ -87,13 +87,10 @@ def run_job(
         log.seek(0)
         said = log.read().decode(errors="replace").strip()
     if worker.returncode == InputError.exit_code and not collector.finished:
-        raise InputError(*said.split("\n", 1)[:1], hint=said.partition("\n")[2] or None)
+        message, _, hint = said.partition("\n")
+        raise InputError(message, hint=hint or None)
     if worker.returncode != 0 and otherwise is HostState.FAILED:
-        if not collector.finished and not any(collector.operations.values()):
-            raise HatfleetError(
-                f"the worker process failed:\n{said[-2000:]}", hint="this is a bug in hatfleet or a role"
-            )
-        error = f"{error}: {said[-500:]}"
+        error = f"{error} (exit status {worker.returncode}): {said[-1000:]}"
     return RunReport(
         mode=job.mode,
         hatfleet=__version__,

@@ -22,7 +22,7 @@ def main() -> int:
     # Events have the real standard output to themselves; whatever else prints goes to standard error.
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it prints tracebacks of errors that are raised anyway
     job = Job.model_validate_json(sys.stdin.buffer.read())
 

@@ -1,0 +1,194 @@
+"""The engine, through a real worker process and a real SSH connection, with roles written for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hatfleet.common.errors import ExitCode, InputError
+from hatfleet.fleet.job import HostJob, Job, Mode
+from hatfleet.fleet.results import Event, HostState, OpStarted, RunReport, Status
+from hatfleet.fleet.runner import run_job
+from tests.unit.ssh_server import SshServer
+
+MakeRole = Callable[[str, str], Path]
+MakeJob = Callable[..., Job]
+
+TWO_FILES = """
+    def image(settings):
+        first = ops.file(name="first", path=settings.root + "/a", content="one\\n", mode="0640", **OWNER)
+        ops.on_change(name="follow", triggers=[first], command=f"echo ran >> {settings.root}/log")
+
+    def device(settings, device):
+        ops.file(name="second", path=settings.root + "/b", content=device.name + "\\n", **OWNER)
+"""
+
+
+@pytest.fixture(autouse=True)
+def owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the operations keep the owner they find: the tests may not run as root."""
+    import grp
+    import pwd
+
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    monkeypatch.setattr(sys.modules[__name__], "OWNER", f"OWNER = dict(owner={user!r}, group={group!r})\n")
+
+
+OWNER = ""
+
+
+def statuses(report: RunReport) -> dict[str, Status]:
+    return {op.name: op.status for op in report.hosts[0].operations}
+
+
+def role(make_role: MakeRole, code: str, name: str = "demo") -> None:
+    import textwrap
+
+    make_role(name, OWNER + textwrap.dedent(code))
+
+
+def test_plan_shows_the_diff_and_changes_nothing(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+    role(make_role, TWO_FILES)
+    report = run_job(make_job("demo", mode=Mode.PLAN))
+    assert statuses(report) == dict.fromkeys(("first", "follow", "second"), Status.CHANGED)
+    assert "+one" in report.hosts[0].operations[0].changes[0].diff
+    assert list((tmp_path / "target").iterdir()) == []
+    assert report.exit_code is ExitCode.OK
+
+
+def test_apply_then_apply_again_changes_nothing(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+    role(make_role, TWO_FILES)
+    first, second = run_job(make_job("demo")), run_job(make_job("demo"))
+    assert first.hosts[0].state is HostState.CHANGED
+    assert second.hosts[0].state is HostState.OK
+    assert set(statuses(second).values()) == {Status.OK}
+    target = tmp_path / "target"
+    assert ((target / "a").read_text(), (target / "b").read_text()) == ("one\n", "node-1\n")
+    assert (target / "a").stat().st_mode & 0o777 == 0o640
+    assert (target / "log").read_text() == "ran\n"
+
+
+def test_only_what_was_damaged_is_repaired(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+    role(make_role, TWO_FILES)
+    run_job(make_job("demo"))
+    (tmp_path / "target" / "b").write_text("damaged")
+    report = run_job(make_job("demo"))
+    assert statuses(report) == {"first": Status.OK, "follow": Status.OK, "second": Status.CHANGED}
+
+
+def test_failing_operation_stops_its_host_with_the_reason(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+    code = """
+    def image(settings):
+        ops.file(name="bad", path=settings.root + "/a", content="x", validate="echo not like this >&2; false", **OWNER)
+        ops.file(name="after", path=settings.root + "/b", content="x", **OWNER)
+    """
+    role(make_role, code)
+    report = run_job(make_job("demo"))
+    assert report.exit_code is ExitCode.FAILED
+    assert statuses(report) == {"bad": Status.FAILED}
+    assert "not like this" in report.hosts[0].error
+    assert list((tmp_path / "target").iterdir()) == [], "neither the file nor a temporary one may be left"
+
+
+def test_role_that_raises_fails_its_host_only_by_name(make_role: MakeRole, make_job: MakeJob) -> None:
+    role(make_role, "def image(settings):\n    raise ValueError('the role is wrong')\n")
+    report = run_job(make_job("demo"))
+    assert report.hosts[0].state is HostState.FAILED
+    assert "the role is wrong" in report.hosts[0].error
+
+
+def test_unreachable_host_does_not_stop_the_others(make_role: MakeRole, make_job: MakeJob, server: SshServer) -> None:
+    role(make_role, TWO_FILES)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    key = f"[127.0.0.1]:{port} {server.host_key.get_name()} {server.host_key.get_base64()}\n"
+    with (server.folder / "known_hosts").open("a") as known:
+        known.write(key)
+    gone = HostJob(name="node-2", connection=server.connection.model_copy(update={"port": port}), roles=())
+    report = run_job(make_job("demo", hosts=(gone,)))
+    assert [host.state for host in report.hosts] == [HostState.CHANGED, HostState.UNREACHABLE]
+    assert report.exit_code is ExitCode.UNREACHABLE
+
+
+def test_operations_of_different_hosts_keep_their_own_names(
+    make_role: MakeRole, make_job: MakeJob, server: SshServer
+) -> None:
+    code = """
+    def device(settings, device):
+        ops.file(name=f"file of {device.name}", path=f"{settings.root}/{device.name}", content="x", **OWNER)
+    """
+    role(make_role, code)
+    other = HostJob(name="node-2", connection=server.connection, roles=())
+    report = run_job(make_job("demo", hosts=(other,)))
+    assert [[op.name for op in host.operations] for host in report.hosts] == [["file of node-1"], ["file of node-2"]]
+
+
+def test_connection_lost_in_mid_run_is_a_failure_not_a_success(
+    make_role: MakeRole, make_job: MakeJob, server: SshServer
+) -> None:
+    code = """
+    def image(settings):
+        first = ops.file(name="first", path=settings.root + "/a", content="x", **OWNER)
+        ops.on_change(name="slow", triggers=[first], command="sleep 30")
+        ops.file(name="never", path=settings.root + "/b", content="x", **OWNER)
+    """
+    role(make_role, code)
+
+    def cut(event: Event) -> None:
+        if isinstance(event, OpStarted) and event.name == "slow":
+            server.cut()
+
+    report = run_job(make_job("demo"), cut)
+    assert report.exit_code is ExitCode.FAILED
+    assert statuses(report) == {"first": Status.CHANGED, "slow": Status.FAILED}
+
+
+def test_killed_worker_is_a_failure_of_every_unfinished_host(make_role: MakeRole, make_job: MakeJob) -> None:
+    code = """
+    import os, signal
+
+    def image(settings):
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    role(make_role, code)
+    report = run_job(make_job("demo"))
+    assert report.hosts[0].state is HostState.FAILED
+    assert "worker process ended" in report.hosts[0].error
+
+
+def test_interrupt_ends_the_worker_and_is_reported(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+    code = """
+    def image(settings):
+        first = ops.file(name="first", path=settings.root + "/a", content="x", **OWNER)
+        ops.on_change(name="slow", triggers=[first], command="sleep 60")
+    """
+    role(make_role, code)
+    job = tmp_path / "job.json"
+    job.write_text(make_job("demo").model_dump_json())
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from hatfleet.fleet.job import Job\n"
+        "from hatfleet.fleet.runner import run_job\n"
+        "def stop(event):\n"
+        "    if event.event == 'op-started' and event.name == 'slow':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "report = run_job(Job.model_validate_json(Path(sys.argv[1]).read_text()), stop)\n"
+        "print(report.hosts[0].state.value)\n"
+        "sys.exit(report.exit_code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, job], capture_output=True, text=True, timeout=30)
+    assert (done.stdout.strip(), done.returncode) == ("interrupted", 128 + signal.SIGINT)
+
+
+def test_role_that_does_not_load_is_bad_input(make_role: MakeRole, make_job: MakeJob) -> None:
+    role(make_role, "import nonsense_that_is_not_there\n")
+    with pytest.raises(InputError, match="does not load"):
+        run_job(make_job("demo"))
