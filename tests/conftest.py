@@ -1,0 +1,54 @@
+"""Shared by all tests: the command line as a user runs it, and the one image of a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from hatfleet.common.paths import cache_dir
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Provision(Protocol):
+    """Runs ``provision`` with arguments; ``expect`` is the exit code it must end with, None for any."""
+
+    def __call__(
+        self, *arguments: str, expect: int | None = 0, cwd: Path = ROOT, timeout_s: float = 1800
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def provision() -> Provision:
+    """The command line, with a state directory of the tests' own, kept between runs for the lab's key."""
+    state = cache_dir() / "tests"
+    environment = {**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "160"}
+
+    def run(
+        *arguments: str, expect: int | None = 0, cwd: Path = ROOT, timeout_s: float = 1800
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).parent / "provision"), *arguments]
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        if expect is not None:
+            assert done.returncode == expect, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def edge_virt_image(provision: Provision) -> Path:
+    """The image built from images/edge-virt.yaml: built once, reused from the cache when nothing changed."""
+    out = ROOT / "out"
+    provision("image", "build", "images/edge-virt.yaml", "-o", str(out), timeout_s=3000)
+    images = sorted((out / "edge-virt").glob("*.img"), key=lambda path: path.stat().st_mtime)
+    assert images, "the build wrote no image"
+    return images[-1]

@@ -1,0 +1,52 @@
+"""Two virtual devices, booted once for the whole run from the image that the image tests build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Provision
+
+DEVICES = ("edge-01", "edge-02")
+
+
+@pytest.fixture(scope="session")
+def lab_devices(provision: Provision, edge_virt_image: Path) -> Iterator[tuple[str, ...]]:
+    """Boot the devices, apply once, and take them down at the end."""
+    provision("lab", "down", "--all", expect=None)
+    provision("lab", "up", "-n", str(len(DEVICES)), "--image", str(edge_virt_image))
+    yield DEVICES
+    provision("lab", "down", "--all", expect=None)
+
+
+@pytest.fixture(scope="session")
+def applied(provision: Provision, lab_devices: tuple[str, ...]) -> tuple[str, ...]:
+    """The devices, after a first apply."""
+    provision("apply", "-i", "lab")
+    return lab_devices
+
+
+@pytest.fixture(scope="session")
+def on_device(provision: Provision, lab_devices: tuple[str, ...]) -> Callable[..., str]:
+    """Run a shell script as root on a device and return what it printed."""
+
+    def run(device: str, script: str, *, expect: int | None = 0) -> str:
+        import shlex
+
+        return provision("lab", "ssh", device, "--", "sudo", "sh", "-c", shlex.quote(script), expect=expect).stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_json(provision: Provision) -> Callable[..., Any]:
+    """Run a provision command with --json and return its output, decoded."""
+
+    def run(*arguments: str, expect: int | None = 0) -> Any:
+        return json.loads(provision(*arguments, "--json", expect=expect).stdout)
+
+    return run
