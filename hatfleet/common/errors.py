@@ -6,7 +6,8 @@ prints exactly these three and exits with ``exit_code``; a traceback that reache
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -101,6 +102,39 @@ class InputErrors(InputError):
         super().__init__(f"{len(self.errors)} errors in the input")
 
 
+class ErrorCollector:
+    """Gathers the input errors of several steps, so that the user sees all of them at once."""
+
+    def __init__(self) -> None:
+        self.errors: list[InputError] = []
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[None]:
+        """Run a block; an input error ends the block and is kept."""
+        try:
+            yield
+        except InputErrors as error:
+            self.errors += error.errors
+        except InputError as error:
+            self.errors.append(error)
+
+    def check(self) -> None:
+        """End the gathering.
+
+        Raises:
+            InputErrors: there are any; each place and message once, in the order of files and lines.
+        """
+        if not self.errors:
+            return
+        once = {(str(error.where), error.message): error for error in self.errors}
+        raise InputErrors(sorted(once.values(), key=_place))
+
+
+def _place(error: InputError) -> tuple[str, int]:
+    where = error.where or Where()
+    return str(where.file or ""), where.line or 0
+
+
 class MissingToolError(InputError):
     """A program that must be on PATH is not there."""
 
@@ -136,9 +170,12 @@ class CommandError(HatfleetError):
         self.stderr = stderr
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word closest to ``word``, or None when nothing is close (for "did you mean")."""
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Return the known word closest to ``word``, or None when nothing is close (for "did you mean").
+
+    ``likeness`` is the least that counts as close, from 0 (anything) to 1 (equal).
+    """
     import difflib
 
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)
     return matches[0] if matches else None

@@ -62,11 +62,7 @@ def _is_blob(key_type: str, blob: str) -> bool:
             return False
         fields.append(data[4 : 4 + length])
         data = data[4 + length :]
-    return (
-        len(fields) == 1 + KEY_TYPES[key_type]
-        and fields[0] == key_type.encode()
-        and len(fields[1]) == ED25519_BYTES
-    )
+    return len(fields) == 1 + KEY_TYPES[key_type] and fields[0] == key_type.encode() and len(fields[1]) == ED25519_BYTES
 
 
 def read_public_keys(path: Path) -> tuple[PublicKey, ...]:

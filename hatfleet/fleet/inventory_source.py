@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hatfleet.common.errors import InputError, InputErrors, Where, nearest
+from hatfleet.common.errors import ErrorCollector, InputError, Where, nearest
 from hatfleet.common.yamlfile import Node, load_yaml
 from hatfleet.fleet.inventory_model import Layer
 from hatfleet.fleet.patterns import check_name, expand_hosts
@@ -20,9 +20,9 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 @dataclass
 class GroupDraft:
-    """What the sources read so far say about a group. Dictionaries stand for ordered sets."""
+    """What the sources read so far say about a group. The dictionaries keep the order of the files."""
 
-    children: dict[str, None] = field(default_factory=dict)
+    children: dict[str, Where] = field(default_factory=dict)
     hosts: dict[str, None] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
     priority: int = 1
@@ -41,7 +41,7 @@ class Draft:
     """Hosts and groups while hosts files are being read, one after the other."""
 
     def __init__(self) -> None:
-        self.groups = {"all": GroupDraft(children={"ungrouped": None}), "ungrouped": GroupDraft()}
+        self.groups = {"all": GroupDraft(children={"ungrouped": Where()}), "ungrouped": GroupDraft()}
         self.hosts: dict[str, HostDraft] = {}
 
     def read(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class Draft:
                 group.layers.append(Layer(f"group {name}", variables))
             elif part == "children":
                 for child, child_node in _names(content, "a group's children", inner):
-                    group.children[child] = None
+                    group.children[child] = child_node.where(f"{inner}.{child}")
                     self._group(child, child_node, f"{inner}.{child}")
             elif part == "hosts":
                 for pattern, host_node in _names(content, "a group's hosts", inner):
@@ -126,38 +126,31 @@ def variable_layers(folder: Path, kind: str, names: Iterable[str]) -> dict[str, 
         InputErrors: all files that cannot be read, are not valid YAML or are not mappings.
     """
     layers: dict[str, list[Layer]] = {}
-    errors: list[InputError] = []
-    if not folder.is_dir():
-        return layers
-    present = {entry.name for entry in folder.iterdir()}
+    errors = ErrorCollector()
+    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     for name in names:
-        for file in _files_of(folder, name, present, errors):
-            try:
+        with errors.collect():
+            for file in _files_of(folder, name, present):
                 variables = load_yaml(file).mapping("a variables file")
-            except InputError as error:
-                errors.append(error)
-            else:
                 layers.setdefault(name, []).append(Layer(f"{kind} {name}", variables))
-    if errors:
-        raise InputErrors(errors)
+    errors.check()
     return layers
 
 
-def _files_of(folder: Path, name: str, present: set[str], errors: list[InputError]) -> list[Path]:
+def _files_of(folder: Path, name: str, present: set[str]) -> list[Path]:
     found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if f"{name}{suffix}" in present]
     if len(found) > 1:
         # Ansible reads the first and drops the others without a word; settings that seem to be there but are not
         # are how a fleet drifts open.
-        errors.append(
-            InputError(
-                f"the variables of {name} are in {' and '.join(path.name for path in found)}; only one is read",
-                where=Where(found[1]),
-                hint=f"keep one of them, or make {name}/ a folder and put the files into it",
-            )
+        places = " and ".join(f"{path.name}/" if path.is_dir() else path.name for path in found)
+        raise InputError(
+            f"the variables of {name} are in {places}; only one can be read",
+            where=Where(found[1]),
+            hint=f"keep one of them, or make {name}/ a folder and put the files into it",
         )
     if not found:
         return []
-    return list(_folder_files(found[0])) if found[0].is_dir() else [found[0]]
+    return list(_folder_files(found[0])) if found[0].is_dir() else found
 
 
 def _folder_files(folder: Path) -> Iterator[Path]:

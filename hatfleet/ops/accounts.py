@@ -16,18 +16,18 @@ def _locked(shadow_field: str) -> bool:
 
 
 @operation()
-def user(*, name: str, shell: str = "/bin/bash", groups: Sequence[str] = (), home: str | None = None) -> Commands:
+def user(*, login: str, shell: str = "/bin/bash", groups: Sequence[str] = (), home: str | None = None) -> Commands:
     """Have an account with a home directory, a shell, these supplementary groups, and no password.
 
     Groups that the account has beyond the given ones are taken away; groups that do not exist are an error of
     usermod.
     """
-    u = quote(name)
+    u = quote(login)
     lines = query(f"getent passwd {u} && {{ id -Gn {u}; id -gn {u}; getent shadow {u} | cut -d: -f2; }} || true")
     wanted = sorted(set(groups))
-    home = home or f"/home/{name}"
+    home = home or f"/home/{login}"
     if not lines:
-        note_change(name, "new account" + (f", groups {', '.join(wanted)}" if wanted else ""))
+        note_change(login, "new account" + (f", groups {', '.join(wanted)}" if wanted else ""))
         more = f" --groups {quote(','.join(wanted))}" if wanted else ""
         yield StringCommand(
             f"useradd --create-home --home-dir {quote(home)} --shell {quote(shell)} --password '!'{more} {u}"
@@ -46,21 +46,21 @@ def user(*, name: str, shell: str = "/bin/bash", groups: Sequence[str] = (), hom
         arguments += ["--password", "!"]
         notes.append("lock password")
     if not arguments:
-        unchanged(f"account {name} is as declared")
+        unchanged(f"account {login} is as declared")
         return
-    note_change(name, ", ".join(notes))
+    note_change(login, ", ".join(notes))
     yield StringCommand(f"usermod {quote(*arguments)} {u}")
 
 
 @operation()
-def user_absent(*, name: str) -> Commands:
+def user_absent(*, login: str) -> Commands:
     """Have an account gone, with its home directory."""
-    if not query(f"getent passwd {quote(name)} || true"):
-        unchanged(f"there is no account {name}")
+    if not query(f"getent passwd {quote(login)} || true"):
+        unchanged(f"there is no account {login}")
         return
-    note_change(name, "remove account")
+    note_change(login, "remove account")
     # userdel ends with 12 when it could not remove the home directory or mail spool: the account is gone then.
-    yield StringCommand(f"userdel --force --remove {quote(name)} || [ $? -eq 12 ]")
+    yield StringCommand(f"userdel --force --remove {quote(login)} || [ $? -eq 12 ]")
 
 
 @operation()

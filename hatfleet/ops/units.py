@@ -45,7 +45,7 @@ def read_unit(name: str) -> UnitState:
 
 @operation()
 def unit(
-    *, name: str, enabled: bool | None = True, masked: bool | None = None, running: bool | None = None
+    *, unit_name: str, enabled: bool | None = True, masked: bool | None = None, running: bool | None = None
 ) -> Commands:
     """Have a unit enabled or not, masked or not, running or not.
 
@@ -53,13 +53,13 @@ def unit(
     this machine (a governor without cpufreq) counts as running. In a root file system ``running`` is ignored.
 
     Args:
-        name: Unit name with its suffix ("ssh.service").
+        unit_name: Unit name with its suffix ("ssh.service").
         enabled: Whether it starts by itself; None leaves that alone.
         masked: Whether it can be started at all; None unmasks only what shall be enabled.
         running: Whether it runs now; None leaves that alone.
     """
-    state = read_unit(name)
-    unit_name = quote(name)
+    state = read_unit(unit_name)
+    quoted = quote(unit_name)
     commands: list[str] = []
     notes: list[str] = []
     if state.needs_reload:
@@ -67,27 +67,27 @@ def unit(
         notes.append("reload unit files")
     wants_unmasked = masked is False or (masked is None and (enabled or running))
     if wants_unmasked and state.file.startswith("masked"):
-        commands.append(f"systemctl unmask {unit_name}")
+        commands.append(f"systemctl unmask {quoted}")
         notes.append("unmask")
     if enabled and state.file not in ENABLED_STATES:
-        commands.append(f"systemctl enable {unit_name}")
+        commands.append(f"systemctl enable {quoted}")
         notes.append("enable")
     if enabled is False and state.file in ("enabled", "enabled-runtime"):
-        commands.append(f"systemctl disable {unit_name}")
+        commands.append(f"systemctl disable {quoted}")
         notes.append("disable")
     if is_live():
         active = state.active in ("active", "activating", "reloading")
         if running and not active and not state.condition_failed:
-            commands.append(f"systemctl start {unit_name}")
+            commands.append(f"systemctl start {quoted}")
             notes.append("start")
         if (running is False or masked) and active:
-            commands.append(f"systemctl stop {unit_name}")
+            commands.append(f"systemctl stop {quoted}")
             notes.append("stop")
     if masked and not state.file.startswith("masked"):
-        commands.append(f"systemctl mask {unit_name}")
+        commands.append(f"systemctl mask {quoted}")
         notes.append("mask")
     if not commands:
-        unchanged(f"{name} is as declared")
+        unchanged(f"{unit_name} is as declared")
         return
-    note_change(name, ", ".join(notes))
+    note_change(unit_name, ", ".join(notes))
     yield StringCommand(" && ".join(commands))

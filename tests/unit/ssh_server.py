@@ -50,7 +50,11 @@ class _Policy(paramiko.ServerInterface):
 
 def _execute(channel: paramiko.Channel, command: bytes) -> None:
     process = subprocess.Popen(
-        ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["/bin/sh", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
     )
 
     def feed() -> None:
@@ -64,7 +68,7 @@ def _execute(channel: paramiko.Channel, command: bytes) -> None:
     def drain() -> None:
         assert process.stderr is not None
         with contextlib.suppress(OSError):
-            while data := process.stderr.read1(65536):
+            while data := process.stderr.read(65536):
                 channel.sendall_stderr(data)
 
     threads = [threading.Thread(target=target, daemon=True) for target in (feed, drain)]
@@ -72,7 +76,7 @@ def _execute(channel: paramiko.Channel, command: bytes) -> None:
         thread.start()
     assert process.stdout is not None
     with contextlib.suppress(OSError):
-        while data := process.stdout.read1(65536):
+        while data := process.stdout.read(65536):
             channel.sendall(data)
         threads[1].join()
         channel.send_exit_status(process.wait())

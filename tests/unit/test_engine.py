@@ -83,7 +83,9 @@ def test_only_what_was_damaged_is_repaired(make_role: MakeRole, make_job: MakeJo
     assert statuses(report) == {"first": Status.OK, "follow": Status.OK, "second": Status.CHANGED}
 
 
-def test_failing_operation_stops_its_host_with_the_reason(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+def test_failing_operation_stops_its_host_with_the_reason(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path
+) -> None:
     code = """
     def image(settings):
         ops.file(name="bad", path=settings.root + "/a", content="x", validate="echo not like this >&2; false", **OWNER)
@@ -184,7 +186,7 @@ def test_interrupt_ends_the_worker_and_is_reported(make_role: MakeRole, make_job
         "print(report.hosts[0].state.value)\n"
         "sys.exit(report.exit_code)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, job], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script, job], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout.strip(), done.returncode) == ("interrupted", 128 + signal.SIGINT)
 
 

@@ -22,7 +22,9 @@ def local_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "query", query)
 
 
-def write(path: Path, content: str, *, validate: str | None = None, mode: str = "0644") -> subprocess.CompletedProcess[str]:
+def write(
+    path: Path, content: str, *, validate: str | None = None, mode: str = "0644"
+) -> subprocess.CompletedProcess[str]:
     script = write_script(str(path), mode=mode, owner="root", group="root", validate=validate)
     import base64
 
@@ -70,7 +72,9 @@ def test_refused_content_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
 
 def test_a_killed_write_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
-    script = write_script(str(tmp_path / "file"), mode="0644", owner="root", group="root", validate="kill -9 $$; true %s")
+    script = write_script(
+        str(tmp_path / "file"), mode="0644", owner="root", group="root", validate="kill -9 $$; true %s"
+    )
     subprocess.run(["/bin/sh", "-c", script], input="bmV3\n", text=True, check=False)
     assert (tmp_path / "file").read_text() == "old"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
+import threading
+from pathlib import Path
 
 import pytest
 
 from hatfleet.common.errors import InputError, UnreachableError
+from hatfleet.fleet.shell import RemoteShell
 from hatfleet.fleet.ssh import fingerprint, open_client, run_command, scan_host_key
 from tests.unit.ssh_server import SshServer, make_key
-
-
 
 
 def test_command_output_and_status_come_back_as_they_are(server: SshServer) -> None:
@@ -95,3 +96,59 @@ def test_cut_connection_is_unreachable(server: SshServer) -> None:
 
 def test_scan_shows_the_key_without_logging_in(server: SshServer) -> None:
     assert fingerprint(scan_host_key(server.connection)) == fingerprint(server.host_key)
+
+
+@pytest.fixture
+def shell(server: SshServer) -> RemoteShell:
+    return RemoteShell(open_client(server.connection), become=False)
+
+
+def test_shell_returns_output_and_status_as_they_are(shell: RemoteShell) -> None:
+    result = shell.run(r"printf 'a\377b'; echo oops >&2; exit 7")
+    assert (result.rc, result.stdout, result.stderr) == (7, b"a\xffb", b"oops\n")
+    assert shell.run("true") == shell.run(":")
+
+
+@pytest.mark.parametrize("command", ["if", "echo 'open", "exit 9", "kill -9 $(sh -c 'echo $PPID')", "set -e; false"])
+def test_no_command_ends_the_shell_or_hides_its_failure(shell: RemoteShell, command: str) -> None:
+    assert shell.run(command).rc != 0
+    assert shell.run("echo alive").stdout == b"alive\n"
+
+
+def test_commands_of_a_shell_share_nothing(shell: RemoteShell) -> None:
+    shell.run("cd /; x=1; export HF_X=2; umask 077")
+    assert shell.run('echo "$x$HF_X $(umask)"').stdout == b" 0022\n"
+
+
+def test_shell_has_an_environment_of_its_own(shell: RemoteShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {line.split(b"=")[0] for line in shell.run("env").stdout.splitlines()}
+    assert names <= {b"PATH", b"HOME", b"LC_ALL", b"PWD", b"_", b"OLDPWD", b"SHLVL"}
+
+
+def test_shell_feeds_bytes_and_an_empty_input_by_default(shell: RemoteShell) -> None:
+    data = bytes(range(256)) * 3000
+    assert shell.run("cat", data).stdout == data
+    assert shell.run("cat").stdout == b""
+    assert shell.run("exit 4", data).rc == 4
+
+
+def test_shell_does_not_stall_on_much_output(shell: RemoteShell) -> None:
+    result = shell.run("yes | head -c 6000000 >&2; yes | head -c 6000000")
+    assert (len(result.stdout), len(result.stderr)) == (6_000_000, 6_000_000)
+
+
+def test_cut_shell_is_unreachable(server: SshServer, shell: RemoteShell) -> None:
+    threading.Timer(0.3, server.cut).start()
+    with pytest.raises(UnreachableError, match="lost"):
+        shell.run("sleep 20")
+
+
+def test_shell_without_sudo_rights_says_so(server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sudo = tmp_path / "bin" / "sudo"
+    sudo.parent.mkdir()
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sudo.parent}:/usr/bin:/bin")
+    with pytest.raises(UnreachableError, match="a password is required") as raised:
+        RemoteShell(open_client(server.connection), become=True)
+    assert "NOPASSWD" in str(raised.value.hint)

@@ -1,4 +1,4 @@
-"""The pyinfra connector for devices: our SSH policy instead of pyinfra's (see hatfleet/fleet/ssh.py)."""
+"""The pyinfra connector for devices: our SSH policy and one open shell instead of a session per command."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.util import get_file_io
 from pyinfra.connectors.base import BaseConnector
-from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command_for_host
+from pyinfra.connectors.util import CommandOutput, OutputLine, make_unix_command
 
 from hatfleet.common.errors import HatfleetError
+from hatfleet.fleet import ssh
 from hatfleet.fleet.job import Connection
-from hatfleet.fleet.ssh import open_client, run_command
+from hatfleet.fleet.shell import RemoteShell
+
+#: Arguments that steer the connector, not the command.
+CONTROL = ("_timeout", "_get_pty", "_success_exit_codes", "_stdin", "_retries", "_retry_delay", "_retry_until")
+
+#: Arguments that ask for another user than the one the open shell runs as.
+OTHER_USER = ("_sudo_user", "_su_user", "_doas", "_dzdo", "_use_sudo_login", "_preserve_sudo_env", "_sudo_password")
 
 
 class NodeConnector(BaseConnector):
@@ -22,6 +29,7 @@ class NodeConnector(BaseConnector):
 
     handles_execution = True
     client: paramiko.SSHClient | None = None
+    shell: RemoteShell | None = None
 
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict, list[str]]]:
@@ -29,30 +37,30 @@ class NodeConnector(BaseConnector):
         yield name, {}, []
 
     def connect(self) -> None:
-        """Connect and log in; pyinfra wants its own error type."""
+        """Connect, log in and open the shell; pyinfra wants its own error type."""
         connection: Connection = self.host.data.hatfleet_connection
         try:
-            self.client = open_client(connection)
+            self.client = ssh.open_client(connection)
+            self.shell = RemoteShell(self.client, become=connection.become)
         except HatfleetError as error:
+            self.disconnect()
             raise ConnectError(f"{error} ({error.hint})" if error.hint else str(error)) from error
 
     def disconnect(self) -> None:
         """Close the connection."""
         if self.client is not None:
             self.client.close()
-            self.client = None
+        self.client = self.shell = None
 
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
         """Run a command as pyinfra's arguments (sudo, environment, directory) say."""
-        codes = arguments.pop("_success_exit_codes", None) or [0]
-        stdin = arguments.pop("_stdin", None)
-        for control in ("_timeout", "_get_pty"):
-            arguments.pop(control, None)
-        full = make_unix_command_for_host(self.state, self.host, command, **arguments).get_raw_value()
-        rc, lines = self._execute(full, _stdin_bytes(stdin))
-        return rc in codes, CommandOutput(lines)
+        codes = arguments.get("_success_exit_codes") or [0]
+        result = self._execute(command, arguments, _stdin_bytes(arguments.get("_stdin")))
+        lines = [OutputLine("stdout", line) for line in result.stdout.decode(errors="replace").splitlines()]
+        lines += [OutputLine("stderr", line) for line in result.stderr.decode(errors="replace").splitlines()]
+        return result.rc in codes, CommandOutput(lines)
 
     def put_file(
         self,
@@ -66,15 +74,8 @@ class NodeConnector(BaseConnector):
         """Stream a file through a shell, so that it is written with the rights of the target user at once."""
         with get_file_io(filename_or_io, "rb") as handle:
             data = handle.read()
-        arguments.pop("_stdin", None)
-        command = make_unix_command_for_host(
-            self.state,
-            self.host,
-            StringCommand("cat", ">", QuoteString(remote_filename)),
-            **_shell_only(arguments),
-        ).get_raw_value()
-        rc, _ = self._execute(command, data.encode() if isinstance(data, str) else data)
-        return rc == 0
+        content = data.encode() if isinstance(data, str) else data
+        return self._execute(StringCommand("cat", ">", QuoteString(remote_filename)), arguments, content).rc == 0
 
     def get_file(
         self,
@@ -86,36 +87,26 @@ class NodeConnector(BaseConnector):
         **arguments: Any,
     ) -> bool:
         """Stream a file back."""
-        if self.client is None:
-            return False
-        command = make_unix_command_for_host(
-            self.state,
-            self.host,
-            StringCommand("cat", QuoteString(remote_filename)),
-            **_shell_only(arguments),
-        ).get_raw_value()
-        result = run_command(self.client, command)
-        if result.rc != 0:
-            return False
-        with get_file_io(filename_or_io, "wb") as handle:
-            handle.write(result.stdout)
-        return True
+        result = self._execute(StringCommand("cat", QuoteString(remote_filename)), arguments, None)
+        if result.rc == 0:
+            with get_file_io(filename_or_io, "wb") as handle:
+                handle.write(result.stdout)
+        return result.rc == 0
 
-    def _execute(self, command: str, stdin: bytes | None) -> tuple[int, list[OutputLine]]:
-        if self.client is None:
+    def _execute(self, command: StringCommand, arguments: dict[str, Any], stdin: bytes | None) -> ssh.CommandOutput:
+        """Run a command in the open shell when that runs as the wanted user, else in a session of its own."""
+        if self.client is None or self.shell is None:
             raise OSError("not connected")
+        arguments = {key: value for key, value in arguments.items() if key not in CONTROL}
+        same_user = bool(arguments.get("_sudo")) == bool(self.host.data.get("_sudo"))
+        in_shell = same_user and not any(arguments.get(key) for key in OTHER_USER)
+        if in_shell:
+            arguments["_sudo"] = False
+        words = make_unix_command(command, **arguments).get_raw_value()
         try:
-            result = run_command(self.client, command, stdin)
+            return self.shell.run(words, stdin) if in_shell else ssh.run_command(self.client, words, stdin)
         except HatfleetError as error:
             raise OSError(str(error)) from error
-        lines = [OutputLine("stdout", line) for line in result.stdout.decode(errors="replace").splitlines()]
-        lines += [OutputLine("stderr", line) for line in result.stderr.decode(errors="replace").splitlines()]
-        return result.rc, lines
-
-
-def _shell_only(arguments: dict[str, Any]) -> dict[str, Any]:
-    control = ("_timeout", "_get_pty", "_success_exit_codes", "_stdin")
-    return {key: value for key, value in arguments.items() if key not in control}
 
 
 def _stdin_bytes(stdin: Any) -> bytes | None:

@@ -1,0 +1,140 @@
+"""The worker process: one job on standard input, events as JSON lines on standard output.
+
+It runs the checks of one host and ends. A process of its own keeps hosts apart: a check that hangs, crashes or
+leaves pytest in a strange state takes nothing else with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hatfleet.common.errors import HatfleetError
+from hatfleet.common.site import Site
+from hatfleet.compliance.backend import Execute, make_host, on_this_machine, over_ssh
+from hatfleet.compliance.checker import Checker
+from hatfleet.compliance.collector import CHECKS_FILE, Collector
+from hatfleet.compliance.job import (
+    JOB,
+    Checked,
+    CheckJob,
+    Connected,
+    Done,
+    Listed,
+    ListJob,
+    Stopped,
+)
+from hatfleet.compliance.results import printable
+from hatfleet.fleet.job import Message
+from hatfleet.fleet.roles import DeviceContext, load_role_info
+
+Emit = Callable[[Message], None]
+
+#: Where an image says what it is.
+IMAGE_FILE = "/usr/lib/hatfleet/image.json"
+
+
+def main() -> None:
+    """Do the job on standard input."""
+    emit = _claim_stdout()
+    job = JOB.validate_json(sys.stdin.buffer.read())
+    try:
+        if isinstance(job, ListJob):
+            _list(job, emit)
+        else:
+            _check(job, emit)
+    except HatfleetError as error:
+        emit(Stopped.by(error))
+    else:
+        emit(Done())
+
+
+def _claim_stdout() -> Emit:
+    """Keep standard output for events; what checks print goes to standard error."""
+    events = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def emit(event: Message) -> None:
+        events.write(event.model_dump_json().encode() + b"\n")
+        events.flush()
+
+    return emit
+
+
+def _list(job: ListJob, emit: Emit) -> None:
+    site = Site(job.site)
+    site.activate()
+    collector = Collector([load_role_info(site, role) for role in job.roles])
+    _run_pytest(job.site, ["--collect-only"], collector)
+    emit(Listed(listing=collector.listing()))
+
+
+def _check(job: CheckJob, emit: Emit) -> None:
+    site = Site(job.site)
+    site.activate()
+    roles = [load_role_info(site, role.name) for role in job.roles]
+    settings = {
+        info.name: info.settings.model_validate(role.settings) for info, role in zip(roles, job.roles, strict=True)
+    }
+    target = over_ssh(job.connection) if job.connection else on_this_machine()
+    with target as execute:
+        emit(Connected(image=image_name(execute)))
+        collector = Collector(roles)
+        checker = Checker(
+            collector,
+            make_host(job.name, execute),
+            DeviceContext(job.name),
+            settings,
+            lambda result: emit(Checked(result=result)),
+        )
+        _run_pytest(job.site, [], collector, checker)
+    collector.listing()
+    if checker.lost:
+        raise checker.lost
+
+
+def _run_pytest(site: Path, options: list[str], collector: Collector, *plugins: object) -> None:
+    """Run pytest in this process, with our plugins and nothing that lies around on this machine."""
+    arguments = [
+        "--config-file=/dev/null",
+        f"--rootdir={site}",
+        "--noconftest",
+        "--import-mode=importlib",
+        "--capture=no",
+        "--strict-markers",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "-o",
+        f"python_files={CHECKS_FILE}",  # makes pytest rewrite their asserts, so that they explain themselves
+        # Two ways to write a check that can never fail: `return x == y` and `assert (x, "message")`.
+        "-W",
+        "error::pytest.PytestReturnNotNoneWarning",
+        "-W",
+        "error:assertion is always true:pytest.PytestAssertRewriteWarning",
+        *options,
+    ]
+    ended = pytest.main(arguments, [collector, *plugins])
+    if ended in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        raise HatfleetError(f"pytest stopped with an error of its own: {collector.internal_error or ended}")
+
+
+def image_name(execute: Execute) -> str | None:
+    """Return the name of the image the device runs, or None when it does not say."""
+    output = execute(f"if [ -e {IMAGE_FILE} ]; then cat {IMAGE_FILE}; fi")
+    try:
+        image: Any = json.loads(output.stdout)
+        return printable(f"{image['name']} {image['version']}")
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+if __name__ == "__main__":
+    main()
