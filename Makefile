@@ -24,11 +24,11 @@ lock: ## Resolve pyproject.toml into requirements.lock (hashes, all platforms)
 demo: setup ## Build an image, boot two virtual devices, provision and check them
 	$(PY) -m bench.demo
 
-test: setup lint ## Run the whole test suite
-	$(PY) -m pytest
+test: lint unit ## Run the whole test suite
+	$(PY) -m pytest tests/image tests/fleet
 
 unit: setup ## Run the fast tests (under a minute)
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest -q --numprocesses auto tests/unit
 
 lint: setup ## Check format, style, types, import contracts, shell and YAML
 	$(VENV)/bin/ruff format --check .

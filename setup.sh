@@ -25,6 +25,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 
 missing=''
+# shellcheck disable=SC2013  # one package a line
 for package in $(grep -v '^#' packages.txt); do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=absent
 	[ "$state" = installed ] || missing="$missing $package"

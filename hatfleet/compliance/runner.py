@@ -292,7 +292,6 @@ class _Worker:
 def _environment() -> dict[str, str]:
     """Return the worker's environment: nothing in the user's may change what a check means."""
     # PYTHONOPTIMIZE drops assert statements, testinfra's own among them; PYTEST_* adds options and plugins.
-    kept = {
+    return {
         name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE" and not name.startswith("PYTEST_")
     }
-    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

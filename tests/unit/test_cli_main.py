@@ -89,7 +89,7 @@ def test_unknown_role_offers_the_nearest(provision: Run) -> None:
 def test_all_wrong_settings_are_named_at_once(site: Path, provision: Run) -> None:
     folder = site / "inventory" / "one" / "group_vars"
     folder.mkdir()
-    (folder / "all.yaml").write_text("governor:\n  governer: performance\n  governor: fast\n")
+    (folder / "all.yaml").write_text("governor:\n  scaling_governr: performance\n  scaling_governor: fast\n")
     done = provision("apply")
     assert done.returncode == 2
     assert "all.yaml:2" in done.stderr

@@ -1,0 +1,120 @@
+"""``provision image``: build disk images from recipes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hatfleet.cli.options import json_option
+from hatfleet.common.errors import HatfleetError
+from hatfleet.common.progress import say
+from hatfleet.common.site import Site
+
+
+def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a recipe's name."""
+    del ctx, param
+    return [name for name in Site.find().names("images", ".yaml") if name.startswith(incomplete)]
+
+
+recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=complete_recipes)
+
+
+@click.group()
+def image() -> None:
+    """Build disk images for devices from recipes in images/.
+
+    \b
+    provision image list                 the recipes there are
+    provision image stages edge-virt     what a build would do, and why
+    provision image build edge-virt      build it: out/edge-virt/
+    """
+
+
+@image.command()
+@recipe_argument
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where the image goes, in a folder of its name. Default: out/ in the site.",
+)
+@click.option("--explain", is_flag=True, help="Only say which stages would run, and why.")
+@json_option
+@click.pass_context
+def build(ctx: click.Context, recipe: str, out: Path | None, *, explain: bool, as_json: bool) -> None:
+    """Build the image of RECIPE (a name, or the path of a recipe file).
+
+    Stages whose inputs have not changed are taken from the cache. Prints the path of the image. Needs root.
+    """
+    from hatfleet.image import build as builder
+    from hatfleet.image.recipe import find_recipe, load_recipe
+
+    if explain:
+        ctx.invoke(stages, recipe=recipe, as_json=as_json)
+        return
+    site = Site.find()
+    built = builder.build(load_recipe(site, find_recipe(site, recipe)), site, out or site.root / "out")
+    if as_json:
+        click.echo(built.manifest.read_text(), nl=False)
+    else:
+        click.echo(built.image)
+
+
+@image.command(name="list")
+@json_option
+def list_recipes(*, as_json: bool) -> None:
+    """List the recipes of the site, and of the package where the site has none of that name."""
+    from hatfleet.image.recipe import SUFFIX, load_recipe
+
+    site = Site.find()
+    rows: list[dict[str, str]] = []
+    for name in site.names("images", SUFFIX):
+        file = site.require("images", name, SUFFIX)
+        row = {"name": name, "file": str(file), "version": "", "platform": "", "suite": "", "error": ""}
+        try:
+            recipe = load_recipe(site, file)
+        except HatfleetError as error:
+            row["error"] = str(error)
+        else:
+            row |= {"version": recipe.version, "platform": recipe.platform.name, "suite": recipe.suite.name}
+        rows.append(row)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        about = row["error"] or f"{row['version']:10} {row['platform']:8} {row['suite']:10} {row['file']}"
+        click.echo(f"{row['name']:16} {about}")
+    if not rows:
+        say("no recipes: write one in images/")
+
+
+@image.command()
+@recipe_argument
+@json_option
+def stages(recipe: str, *, as_json: bool) -> None:
+    """Say for each stage of RECIPE whether a build would run or reuse it, and why. Builds nothing."""
+    from hatfleet.image import build as builder
+    from hatfleet.image.recipe import find_recipe, load_recipe
+
+    site = Site.find()
+    statuses = builder.explain(load_recipe(site, find_recipe(site, recipe)), site)
+    if as_json:
+        click.echo(json.dumps([asdict(status) for status in statuses], indent=2))
+        return
+    for status in statuses:
+        click.echo(f"{status.name:10} {'reuse' if status.cached else 'run':6} {status.reason}")
+
+
+@image.command()
+@click.option("--all", "everything", is_flag=True, help="Remove everything; the next build starts from nothing.")
+def clean(*, everything: bool) -> None:
+    """Remove cached stage outputs that the newest build of no recipe used."""
+    from hatfleet.image import build as builder
+
+    count, freed_bytes = builder.clean(everything=everything)
+    say(f"removed {count} stage outputs, {freed_bytes // (1024 * 1024)} MiB")

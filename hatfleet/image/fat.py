@@ -1,0 +1,49 @@
+"""The boot partition: a FAT file system filled by mtools, without root and without mounting."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hatfleet.common.run import require_tool, run
+from hatfleet.image.disk import MIB
+
+
+def make_fat(image: Path, tree: Path, *, size_bytes: int, volume_id: int, label: str, epoch_s: int, log: Path) -> None:
+    """Make a FAT32 file system that holds the files of ``tree``.
+
+    Args:
+        image: The file to write.
+        tree: What goes in; its files' times are set to ``epoch_s``.
+        size_bytes: Size of the file system.
+        volume_id: 32-bit serial number, so that equal content gives equal bytes.
+        label: Volume label, at most 11 characters.
+        epoch_s: Time of every file, seconds since 1970.
+        log: Receives what the tools print.
+
+    Raises:
+        MissingToolError, CommandError: a tool is missing or fails (for example: the partition is too small).
+    """
+    mkfs = require_tool("mkfs.vfat", "dosfstools")
+    mcopy, mmd = require_tool("mcopy", "mtools"), require_tool("mmd", "mtools")
+    # Nothing of the builder's own mtools configuration or time zone may reach the image.
+    env = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C.UTF-8", "MTOOLSRC": os.devnull}
+    env["SOURCE_DATE_EPOCH"] = str(epoch_s)
+    with image.open("wb") as handle:
+        handle.truncate(size_bytes)
+    run([mkfs, "--invariant", "-F", "32", "-i", f"{volume_id:08x}", "-n", label, image], env=env, log=log)
+    # Sorted and one by one: with a directory as source, mcopy would take whatever order the builder's disk has.
+    for path in sorted(tree.rglob("*")):
+        target = f"::/{path.relative_to(tree)}"
+        os.utime(path, (epoch_s, epoch_s))
+        if path.is_dir():
+            run([mmd, "-i", image, target], env=env, log=log)
+        else:
+            run([mcopy, "-i", image, "-m", path, target], env=env, log=log)
+
+
+def tree_mib(tree: Path) -> int:
+    """Return how many MiB a FAT file system needs to hold ``tree`` (content, clusters, both tables and a reserve)."""
+    content = sum(path.stat().st_size + 32 * 1024 for path in tree.rglob("*") if path.is_file())
+    # FAT32 has at least 65525 clusters: below 33 MiB it would not be one.
+    return max(34, -(-int(content * 1.02) // MIB) + 2)

@@ -1,0 +1,163 @@
+"""Stage provision: the bootstrapped packages, the image's own files, and what the roles' image halves make of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from hatfleet.common.errors import HatfleetError
+from hatfleet.fleet.connectors.holder import Holder
+from hatfleet.fleet.job import HostJob, Job, Mode
+from hatfleet.fleet.results import Event, HostState, OpStarted
+from hatfleet.fleet.roles import Half
+from hatfleet.fleet.runner import run_job
+from hatfleet.image import tree
+from hatfleet.image.bootstrap import ARCHIVE, UNSAFE_IO
+from hatfleet.image.identity import Identity
+from hatfleet.image.recipe import Recipe
+
+#: Where the boot partition is mounted, as on Raspberry Pi OS.
+BOOT_FOLDER = "boot/firmware"
+CMDLINE = f"{BOOT_FOLDER}/cmdline.txt"
+
+_FSTAB = """\
+# Written when the image was built.
+PARTUUID={system} / ext4 defaults 0 1
+PARTUUID={boot} /boot/firmware vfat ro,nosuid,nodev,noexec,fmask=0133,dmask=0022 0 0
+"""
+
+_NETWORK = """\
+# Every wired link asks for an address; the role of a device may lay a file before this one.
+[Match]
+Type=ether
+
+[Network]
+DHCP=yes
+"""
+
+_HOSTS = """\
+127.0.0.1 localhost
+127.0.1.1 {name}
+::1 localhost ip6-localhost ip6-loopback
+"""
+
+_UNITS = ("systemd-networkd.service", "systemd-resolved.service")
+
+#: What must not be the same on two devices, what belongs to the builder, and what only building needs.
+_LEFTOVERS = (
+    "boot/System.map-*",
+    "boot/initrd.img*",
+    "boot/vmlinuz-*",
+    "etc/.resolv.conf.systemd-resolved.bak",
+    "etc/ssh/ssh_host_*",
+    "initrd.img*",
+    "root/.ssh",
+    "usr/sbin/policy-rc.d",
+    "var/cache/apt/*.bin",
+    "var/cache/apt/archives/*.deb",
+    "var/cache/debconf/*-old",
+    "var/lib/apt/lists/*",
+    "var/lib/dbus/machine-id",
+    "var/lib/dpkg/*-old",
+    "var/lib/systemd/random-seed",
+    "vmlinuz*",
+)
+
+
+def provision(
+    work: Path, *, bootstrap: Path, recipe: Recipe, site: Path, log: Path, progress: Callable[[str], None]
+) -> None:
+    """Make the root file system of the image, as a tar archive.
+
+    Args:
+        work: Receives ``rootfs.tar``.
+        bootstrap: Output of the stage bootstrap.
+        recipe: What to make.
+        site: Root of the site whose roles run.
+        log: Receives what tools and failing operations print.
+        progress: Told what is being done.
+
+    Raises:
+        HatfleetError: an operation of a role failed.
+    """
+    root = work / "root"
+    tree.unpack(bootstrap / ARCHIVE, root, log)
+    lay_down(root, recipe)
+    run_roles(root, recipe, site, log, progress)
+    tidy(root)
+    tree.pack(root, work / ARCHIVE, recipe.suite.epoch_s, log)
+    shutil.rmtree(root)
+
+
+def lay_down(root: Path, recipe: Recipe) -> None:
+    """Write the files that make a root file system this image: names, disks, network, kernel command line."""
+    identity = Identity.of(recipe.name)
+    # Read-only until systemd remounts it: on the first boot of a writable root systemd would enable units by its
+    # presets, over what the roles have switched off.
+    arguments = (*recipe.platform.kernel_arguments, f"root=PARTUUID={identity.system_partuuid}", "rootwait", "ro")
+    about = {"name": recipe.name, "version": recipe.version, "platform": recipe.platform.name}
+    tree.put(root, "etc/fstab", _FSTAB.format(system=identity.system_partuuid, boot=identity.boot_partuuid))
+    tree.put(root, "etc/hostname", f"{recipe.name}\n")
+    tree.put(root, "etc/hosts", _HOSTS.format(name=recipe.name))
+    tree.put(root, "etc/systemd/network/80-wired.network", _NETWORK)
+    tree.put_link(root, "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
+    tree.put(root, CMDLINE, " ".join(arguments) + "\n")
+    tree.put(root, "usr/lib/hatfleet/image.json", json.dumps(about, indent=2) + "\n")
+    os_release = tree.inside(root, "usr/lib/os-release").read_text()
+    tree.put(root, "usr/lib/os-release", f'{os_release}IMAGE_ID="{recipe.name}"\nIMAGE_VERSION="{recipe.version}"\n')
+    _forget_unsafe_io(root)
+    # Devices make their own at first boot.
+    tree.put(root, "etc/machine-id", "uninitialized\n", mode=0o444)
+    with Holder(root) as holder:
+        holder.check(["systemctl", "--quiet", "enable", *_UNITS])
+
+
+def run_roles(root: Path, recipe: Recipe, site: Path, log: Path, progress: Callable[[str], None]) -> None:
+    """Run the image halves of the recipe's roles in the root file system.
+
+    Raises:
+        HatfleetError: an operation failed.
+    """
+    if not recipe.roles:
+        return
+
+    def follow(event: Event) -> None:
+        if isinstance(event, OpStarted):
+            progress(f"{event.role}: {event.name}")
+
+    host = HostJob(name=recipe.name, rootfs=root, roles=recipe.roles)
+    report = run_job(Job(mode=Mode.APPLY, site=site, halves=(Half.IMAGE,), hosts=(host,)), follow)
+    result = report.hosts[0]
+    with log.open("a") as handle:
+        for operation in result.operations:
+            handle.write(f"{operation.status} {operation.role}: {operation.name} {operation.seconds:.1f} s\n")
+        handle.write(f"{result.state} {result.error}\n")
+    if result.state is HostState.INTERRUPTED:
+        raise KeyboardInterrupt
+    if result.state not in (HostState.OK, HostState.CHANGED):
+        raise HatfleetError(result.error, hint=f"every operation so far: {log}")
+
+
+def tidy(root: Path) -> None:
+    """Remove what must not be in an image, and empty the logs that building wrote."""
+    for pattern in _LEFTOVERS:
+        tree.remove(root, pattern)
+    logs = tree.inside(root, "var/log")
+    for path in sorted(logs.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            path.unlink()
+    for point in ("dev", "proc", "run", "sys", "tmp", "var/tmp"):
+        tree.remove(root, f"{point}/*")
+        tree.remove(root, f"{point}/.[!.]*")
+    tree.put(root, "etc/machine-id", "uninitialized\n", mode=0o444)
+
+
+def _forget_unsafe_io(root: Path) -> None:
+    """Take the one option for building out of dpkg's configuration; the exclusions hold on the device too."""
+    for path in tree.inside(root, "etc/dpkg/dpkg.cfg.d").glob("*"):
+        if path.is_symlink():
+            continue
+        lines = path.read_text().splitlines(keepends=True)
+        tree.put(root, f"etc/dpkg/dpkg.cfg.d/{path.name}", "".join(line for line in lines if line.strip() != UNSAFE_IO))

@@ -1,0 +1,113 @@
+"""The plan of a build: which stage an edit makes run again, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hatfleet.common.errors import InputError
+from hatfleet.common.site import Site
+from hatfleet.image import build
+from hatfleet.image.recipe import Layout, Recipe, load_recipe
+from hatfleet.image.stages import _require_room, plan
+from hatfleet.image.store import Store
+
+ALL = ["bootstrap", "initramfs", "provision", "boot", "system", "disk"]
+
+
+@pytest.fixture
+def site(make_role: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = make_role("paint", 'def packages(settings):\n    return ["nano"]\n')
+    recipe = 'name: tiny\nversion: "1"\nplatform: virt\nsuite: trixie\nroles: [paint]\nsettings: {paint: {root: /a}}\n'
+    (folder / "images").mkdir()
+    (folder / "images" / "tiny.yaml").write_text(recipe + "layout:\n  system_mib: 512\n")
+    return Site(folder)
+
+
+@pytest.fixture
+def recipe(site: Site) -> Recipe:
+    return load_recipe(site, site.root / "images" / "tiny.yaml")
+
+
+def make_everything(recipe: Recipe, site: Site) -> None:
+    """Record a build without doing the work: every output there, with the keys of now."""
+    stages = plan(recipe, site, build.store())
+    for stage in stages:
+        build.store().make(stage.name, stage.key, stage.inputs, recipe.name, lambda work: None)
+    build._remember(recipe.name, stages)
+
+
+def would_run(recipe: Recipe, site: Site) -> list[str]:
+    return [status.name for status in build.explain(recipe, site) if not status.cached]
+
+
+def test_packages_come_from_platform_recipe_and_roles(recipe: Recipe, site: Site) -> None:
+    first = plan(replace(recipe, packages=("vim-tiny",)), site, build.store())[0]
+    assert {"linux-image-cloud-arm64", "nano", "vim-tiny", "systemd-sysv"} <= set(first.inputs["packages"].split())
+
+
+def test_at_first_everything_runs_and_then_nothing(recipe: Recipe, site: Site) -> None:
+    assert {status.reason for status in build.explain(recipe, site)} == {"never built"}
+    make_everything(recipe, site)
+    assert would_run(recipe, site) == []
+
+
+def test_a_changed_role_runs_neither_bootstrap_nor_initramfs(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    with (site.root / "roles" / "paint" / "__init__.py").open("a") as handle:
+        handle.write("# changed\n")
+    assert would_run(recipe, site) == ["provision", "boot", "system", "disk"]
+    reasons = {status.name: status.reason for status in build.explain(recipe, site)}
+    assert reasons["provision"] == "changed: role paint"
+    assert reasons["system"] == "changed: stage provision"
+
+
+def test_a_changed_size_runs_only_what_it_sizes(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    larger = replace(recipe, layout=Layout(system_mib=768))
+    assert would_run(larger, site) == ["system", "disk"]
+    assert "size" in {s.name: s for s in build.explain(larger, site)}["system"].reason
+
+
+def test_a_new_package_runs_everything(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    assert would_run(replace(recipe, packages=("vim-tiny",)), site) == ALL
+
+
+def test_a_changed_setting_is_named(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    role = recipe.roles[0].model_copy(update={"settings": {"root": "/b"}})
+    reasons = {s.name: s.reason for s in build.explain(replace(recipe, roles=(role,)), site)}
+    assert reasons["provision"] == "changed: settings of paint"
+
+
+def test_a_cleaned_output_is_explained(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    build.clean(everything=True)
+    assert {status.reason for status in build.explain(recipe, site)} == {"its output was cleaned away"}
+
+
+def test_clean_keeps_the_newest_build_of_each_recipe(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    make_everything(replace(recipe, layout=Layout(system_mib=768)), site)
+    count, _ = build.clean(everything=False)
+    assert count == 2  # system and disk of the first build
+    assert would_run(replace(recipe, layout=Layout(system_mib=768)), site) == []
+
+
+def test_a_partition_that_is_too_small_says_by_how_much_and_where(recipe: Recipe) -> None:
+    with pytest.raises(InputError) as caught:
+        _require_room(recipe, "system_mib", 512, 600)
+    assert caught.value.message.startswith("the partition of 512 MiB is 88 MiB too small")
+    assert caught.value.where and (caught.value.where.line, caught.value.where.key) == (8, "layout.system_mib")
+    assert caught.value.hint == "set layout.system_mib to 600 or more"
+
+
+def test_a_stage_output_needs_its_whole_chain(recipe: Recipe, site: Site, tmp_path: Path) -> None:
+    keys = [stage.key for stage in plan(recipe, site, Store(tmp_path))]
+    assert len(set(keys)) == len(ALL)
+    assert [stage.name for stage in plan(recipe, site, Store(tmp_path))] == ALL
