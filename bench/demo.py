@@ -16,6 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from hatfleet.common.paths import state_dir
+
 ROOT = Path(__file__).resolve().parents[1]
 PROVISION = str(Path(sys.executable).parent / "provision")
 DEVICES = ("edge-01", "edge-02")
@@ -44,6 +46,11 @@ def main() -> int:
     """Run the steps; on Ctrl-C or a failure leave no device running."""
     results: list[tuple[str, float]] = []
     try:
+        if any((state_dir() / "lab" / name).is_dir() for name in DEVICES):
+            console.print(
+                f"[dim]removing {' and '.join(DEVICES)} of an earlier run: the demo starts with new devices[/dim]"
+            )
+            clean_up()
         for number, step in enumerate(STEPS, 1):
             console.print(
                 f"\n[bold]{number}/{len(STEPS)} {step.title}[/bold]  [dim]provision {' '.join(step.arguments)}[/dim]"
@@ -85,8 +92,10 @@ def run(step: Step) -> int:
 
 
 def clean_up() -> None:
-    """Take the demo's devices down."""
-    subprocess.run([PROVISION, "lab", "down", *DEVICES], cwd=ROOT, check=False, capture_output=True)
+    """Take down those of the demo's devices that there are."""
+    for name in DEVICES:
+        if (state_dir() / "lab" / name).is_dir():
+            subprocess.run([PROVISION, "lab", "down", name], cwd=ROOT, check=False, capture_output=True)
 
 
 def summary(results: list[tuple[str, float]]) -> None:

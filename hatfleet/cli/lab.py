@@ -29,7 +29,7 @@ timeout_option = click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=1),
-    default=300,
+    default=600,
     show_default=True,
     metavar="SECONDS",
     help="How long a device may take to boot.",
@@ -68,7 +68,7 @@ def lab() -> None:
     help="Memory of a new device.",
 )
 @click.option(
-    "--cpus", type=click.IntRange(1, 8), default=2, show_default=True, metavar="N", help="Processors of a new device."
+    "--cpus", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N", help="Processors of a new device."
 )
 @timeout_option
 def up(count: int | None, image: Path | None, prefix: str, memory_mib: int, cpus: int, timeout_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -86,6 +87,8 @@ def print_error(error: HatfleetError) -> None:
 
 def main() -> None:
     """Run the command line and exit with one of ExitCode."""
+    # A service manager's or CI system's SIGTERM ends a run as tidily as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:

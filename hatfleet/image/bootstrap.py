@@ -43,6 +43,12 @@ EXCLUDED = (
 #: Lets dpkg skip its fsync calls; the archive is whole or it does not exist. Taken out again with the next stage.
 UNSAFE_IO = "force-unsafe-io"
 
+#: openssh-server makes host keys when it is installed, and does not where there are some already: these are empty, and
+#: go with the next stage. No image ever had a key, and the emulated search for RSA primes is spared.
+_HOST_KEY_PLACEHOLDERS = (
+    'mkdir -p "$1/etc/ssh"; for t in rsa ecdsa ed25519; do touch "$1/etc/ssh/ssh_host_${t}_key"; done'
+)
+
 #: Variables of the builder that reach package scripts: how to get to the network, nothing else.
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -80,6 +86,7 @@ def bootstrap(work: Path, *, suite: Suite, platform: Platform, packages: Sequenc
     command = [setpriv, "--pdeathsig", "KILL", unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += [tool, "--mode=root", f"--architectures={platform.arch}", "--variant=apt", "--format=tar"]
     command += [f"--dpkgopt={option}" for option in (*EXCLUDED, UNSAFE_IO)]
+    command += [f"--setup-hook={_HOST_KEY_PLACEHOLDERS}"]
     command += [f"--include={','.join(packages)}", suite.name, str(work / ARCHIVE)]
     run(command, env=env, log=log, hint=f"the whole output: {log}")
     scratch.rmdir()

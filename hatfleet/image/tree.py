@@ -76,11 +76,21 @@ def pack(root: Path, archive: Path, epoch_s: int, log: Path) -> None:
     run([tar, "-C", root, *_NORMAL, f"--mtime=@{epoch_s}", "-cf", archive, "."], env=_env(), log=log)
 
 
-def unpack(archive: Path, root: Path, log: Path, *, only: str | None = None) -> None:
-    """Unpack a tar archive with owners, modes and extended attributes; ``only`` names the one folder wanted."""
+def unpack(archive: Path, root: Path, log: Path, *, only: str | None = None, without: str | None = None) -> None:
+    """Unpack a tar archive with owners, modes, times and extended attributes into a new folder.
+
+    Args:
+        archive: The archive; its names begin with ``./``.
+        root: The folder to make.
+        log: Receives what tar prints.
+        only: Name of the one folder wanted.
+        without: Pattern of what is not wanted.
+    """
     tar = require_tool("tar", "tar")
     root.mkdir()
-    options = ("--numeric-owner", "--same-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*")
+    options = ["--numeric-owner", "--same-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"]
+    if without:
+        options.append(f"--exclude={without}")
     run([tar, "-C", root, *options, "-xf", archive, *([only] if only else [])], env=_env(), log=log)
 
 

@@ -29,8 +29,10 @@ from hatfleet.lab.inventory import update_inventory
 from hatfleet.lab.machine import is_running
 
 DEFAULT_MEMORY_MIB = 1024
-DEFAULT_CPUS = 2
-BOOT_TIMEOUT_S = 300.0
+#: With two each, two devices on two cores take twice as long to boot: their emulated processors wait for each other.
+DEFAULT_CPUS = 1
+#: Two first boots at once on two busy cores were seen to take over four minutes.
+BOOT_TIMEOUT_S = 600.0
 
 #: What a device's disk may well grow to in a working day; with less free space nothing is started.
 _DISK_RESERVE_MIB = 1024

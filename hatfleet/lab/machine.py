@@ -16,8 +16,8 @@ from hatfleet.lab import firmware, process
 from hatfleet.lab.access import run_quietly
 from hatfleet.lab.device import ADDRESS, Device
 
-#: Boots faster than cortex-a76 under emulation (docs/how-to/lab.md has the figures).
-CPU_MODEL = "cortex-a72"
+#: The processor core of a Raspberry Pi 5. Emulated, it boots as fast as its predecessor (docs/how-to/lab.md).
+CPU_MODEL = "cortex-a76"
 
 #: What the firmware stage adds to the command line, as a board's firmware adds its own: systemd's timeouts of 90 s are
 #: made for hardware. Emulated on a busy host, a disk was noticed later than that, and the device gave up its boot.

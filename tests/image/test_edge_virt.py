@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hatfleet.common.paths import cache_dir
+from hatfleet.common.site import Site
+from hatfleet.image.build import store
 from hatfleet.image.disk import MIB
 from hatfleet.image.identity import Identity
+from hatfleet.image.recipe import find_recipe, load_recipe
+from hatfleet.image.stages import DISK_SHA256, Stage, Workplace, plan
+from hatfleet.image.store import Store
 from tests.unit.test_image_initramfs import read_archive
 
 pytestmark = pytest.mark.image
@@ -160,3 +168,31 @@ def test_both_partitions_are_mounted_by_the_disk_they_are_on(system: Callable[[s
 
 def test_the_lab_may_log_in_as_the_admin_only(system: Callable[[str], str]) -> None:
     assert "hatfleet-lab" in system("cat /home/admin/.ssh/authorized_keys")
+
+
+def test_made_again_it_is_the_same_to_the_byte(
+    manifest: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stages after the roles, a second time, elsewhere, later, under another umask and time zone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(cache_dir() / "tests"))  # the lab key that the image was built with
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    site = Site.find(Path(__file__).parent)
+    recipe = load_recipe(site, find_recipe(site, "edge-virt"))
+    again = Store(tmp_path / "stages")
+    for stage in plan(recipe, site, again):
+        final = again.path(stage.name, stage.key)
+        if stage.name in ("bootstrap", "provision"):
+            final.parent.mkdir(parents=True)
+            final.symlink_to(store().path(stage.name, stage.key))
+            continue
+        before = os.umask(0o077)
+        try:
+            make = partial(_make, stage, tmp_path / "log")
+            again.make(stage.name, stage.key, stage.inputs, "again", make)
+        finally:
+            os.umask(before)
+    assert (final / DISK_SHA256).read_text().strip() == manifest["sha256"]
+
+
+def _make(stage: Stage, log: Path, work: Path) -> None:
+    stage.make(Workplace(work, log, lambda text: None))

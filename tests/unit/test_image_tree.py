@@ -94,3 +94,12 @@ def test_an_archive_unpacks_to_the_same_tree(root: Path, tmp_path: Path) -> None
     assert (tmp_path / "again/set-id").stat().st_mode & 0o7777 == 0o4711
     tree.unpack(tmp_path / "one.tar", tmp_path / "part", tmp_path / "log", only="./etc")
     assert [path.name for path in (tmp_path / "part").iterdir()] == ["etc"]
+
+
+def test_a_folder_whose_content_is_left_out_keeps_its_time(root: Path, tmp_path: Path) -> None:
+    (root / "etc/file").touch()
+    os.utime(root / "etc", (500, 500))
+    tree.pack(root, tmp_path / "one.tar", 1000, tmp_path / "log")
+    tree.unpack(tmp_path / "one.tar", tmp_path / "again", tmp_path / "log", without="./etc/*")
+    assert list((tmp_path / "again/etc").iterdir()) == []
+    assert (tmp_path / "again/etc").stat().st_mtime == 500
