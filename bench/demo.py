@@ -21,7 +21,7 @@ from hatfleet.common.paths import state_dir
 ROOT = Path(__file__).resolve().parents[1]
 PROVISION = str(Path(sys.executable).parent / "provision")
 DEVICES = ("edge-01", "edge-02")
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

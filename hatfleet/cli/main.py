@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from hatfleet.common.errors import ExitCode, HatfleetError, InputErrors
+from hatfleet.common.errors import ExitCode, HatfleetError, InputErrors, Where
 
 #: Every command, where it is defined, and the section of the help it stands in. Commands load when they are used.
 COMMANDS = {
@@ -78,11 +80,19 @@ def print_error(error: HatfleetError) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     parts = error.errors if isinstance(error, InputErrors) else (error,)
     for part in parts:
-        console.print(Text.assemble(("error: ", "bold red"), str(part)))
+        place = f"{_from_here(part.where)}: " if part.where else ""
+        console.print(Text.assemble(("error: ", "bold red"), f"{place}{part.message}"))
         if part.hint:
             console.print(Text.assemble(("  hint: ", "bold"), part.hint))
     if len(parts) > 1:
         console.print(Text(f"{len(parts)} errors; nothing was touched"))
+
+
+def _from_here(where: Where) -> Where:
+    """Name a file as the user would: relative to the working directory when it lies below it."""
+    if where.file is None or not where.file.is_relative_to(Path.cwd()):
+        return where
+    return replace(where, file=where.file.relative_to(Path.cwd()))
 
 
 def main() -> None:
