@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hatfleet.cli.live_view import LiveView
 from hatfleet.common.progress import console as progress_console
 from hatfleet.compliance.results import ControlResult, HostOutcome, HostResult, Listing, Outcome, Report
 from hatfleet.compliance.runner import Progress
@@ -34,37 +31,23 @@ STYLES = {
 }
 
 
-class CheckView:
+class CheckView(LiveView):
     """Follows a check: a live table on a terminal, a line per host elsewhere, on standard error."""
 
     def __init__(self, hosts: Sequence[str], *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
         self._rows: dict[str, Progress | None] = dict.fromkeys(hosts)
-        self._live = not quiet and progress_console.is_terminal
-        self._lines = not quiet and not self._live
-        self._stack = ExitStack()
-        self._display: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self._live:
-            live = Live(self._table(), console=progress_console, transient=True, refresh_per_second=8)
-            self._display = self._stack.enter_context(live)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     def on_progress(self, progress: Progress) -> None:
         """Take the news of one host."""
         self._rows[progress.host] = progress
-        if self._display is not None:
-            self._display.update(self._table())
-        elif self._lines and progress.outcome is not None:
+        self.refresh()
+        if self.shows_lines and progress.outcome is not None:
             counts = f"{progress.done} of {progress.total} controls, {progress.failed} failed"
             progress_console.print(f"  {progress.host}: {progress.outcome.value} ({counts})", markup=False)
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Return a row for every host."""
         table = Table(box=None, pad_edge=False)
         for heading in ("host", "state", "done", "failed"):
             table.add_column(heading, overflow="ellipsis", no_wrap=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hatfleet.cli.live_view import LiveView
 from hatfleet.common.progress import console as progress_console
 from hatfleet.fleet.results import (
     Connected,
@@ -47,26 +45,12 @@ class _Row:
     changed: int = 0
 
 
-class RunView:
+class RunView(LiveView):
     """Follows the events of a run: a live table on a terminal, a line per host elsewhere, on standard error."""
 
     def __init__(self, hosts: Sequence[str], *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
         self._rows = {host: _Row() for host in hosts}
-        self._live = not quiet and progress_console.is_terminal
-        self._lines = not quiet and not self._live
-        self._stack = ExitStack()
-        self._display: Live | None = None
-
-    def __enter__(self) -> RunView:
-        if self._live:
-            live = Live(self._table(), console=progress_console, transient=True, refresh_per_second=8)
-            self._display = self._stack.enter_context(live)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     def on_event(self, event: Event) -> None:
         """Take one event of the worker."""
@@ -85,12 +69,12 @@ class RunView:
             case HostFinished(state=state, error=error):
                 row.state = state
                 row.doing = error.splitlines()[0] if error else ""
-                if self._lines:
+                if self.shows_lines:
                     progress_console.print(f"  {event.host}: {state.value} {row.doing}".rstrip(), markup=False)
-        if self._display is not None:
-            self._display.update(self._table())
+        self.refresh()
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Return a row for every host."""
         table = Table(box=None, pad_edge=False)
         for heading in ("host", "state", "done", "changed", ""):
             table.add_column(heading, overflow="ellipsis", no_wrap=True)

@@ -54,14 +54,15 @@ DAMAGE: tuple[Damage, ...] = (
     Damage("programs in /dev/shm can be executed", "mount -o remount,exec /dev/shm", ("HF-HARDEN-022",)),
     Damage("/boot/firmware is writable", "mount -o remount,rw /boot/firmware", ("HF-HARDEN-023",)),
     Damage(
-        "the packet filter is empty",
-        "nft flush ruleset",
-        ("HF-HARDEN-030", "HF-HARDEN-031", "HF-HARDEN-032"),
-    ),
-    Damage(
         "a port is open that nobody declared",
         "nft insert rule inet hatfleet input tcp dport 8080 accept",
         ("HF-HARDEN-031", "HF-HARDEN-032"),
+    ),
+    # After the one before, which needs the table that this one removes.
+    Damage(
+        "the packet filter is empty",
+        "nft flush ruleset",
+        ("HF-HARDEN-030", "HF-HARDEN-031", "HF-HARDEN-032"),
     ),
     Damage(
         "the resolver answers the network's name queries",

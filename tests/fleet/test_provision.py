@@ -48,7 +48,7 @@ def test_apply_writes_a_report(applied: tuple[str, ...], provision: Provision, t
 def test_plan_shows_a_damaged_file_as_a_diff(
     applied: tuple[str, ...], provision: Provision, on_device: Callable[..., str]
 ) -> None:
-    on_device(applied[0], "echo 'Storage=none' >> /etc/systemd/journald.conf.d/*hatfleet*.conf")
+    on_device(applied[0], "echo 'Storage=none' >> /etc/systemd/journald.conf.d/zz-hatfleet.conf")
     shown = provision("plan", "-i", "lab", "-l", applied[0], "-r", "base").stdout
     assert "-Storage=none" in shown
     assert "to change" in shown

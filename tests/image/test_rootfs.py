@@ -154,7 +154,7 @@ def test_the_connector_runs_commands_and_moves_files(rootfs: Path) -> None:
 
 
 def test_stdin_is_what_pyinfra_means_by_it() -> None:
-    from hatfleet.fleet.connectors.rootfs import stdin_bytes
+    from hatfleet.fleet.connectors.base import stdin_bytes
 
     assert stdin_bytes(None) == b""
     assert stdin_bytes("line") == b"line\n"

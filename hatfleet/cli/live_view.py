@@ -1,0 +1,46 @@
+"""What the live views share: a table on a terminal, lines elsewhere, nothing when a machine reads."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from rich.live import Live
+from rich.table import Table
+
+from hatfleet.common.progress import console
+
+
+class LiveView:
+    """A table on standard error that follows something; it disappears at the end.
+
+    Args:
+        quiet: Show nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.shows_lines = not quiet and not console.is_terminal
+        self._shows_table = not quiet and console.is_terminal
+        self._stack = ExitStack()
+        self._display: Live | None = None
+
+    def table(self) -> Table:
+        """Return the table as it is now."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        if self._shows_table:
+            live = Live(self.table(), console=console, transient=True, refresh_per_second=8)
+            self._display = self._stack.enter_context(live)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def refresh(self) -> None:
+        """Show the table anew."""
+        if self._display is not None:
+            self._display.update(self.table())
