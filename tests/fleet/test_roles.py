@@ -59,7 +59,9 @@ def test_controls_of_a_good_device_are_judged_by_nothing_else(
     report = run_json("check", "-i", "lab", "-l", applied[1])
     found = outcomes(report)
     assert len(found) >= 50
-    assert [key for key, value in found.items() if value == "not-applicable" and not key.startswith("HF-GOV")] == []
+    # No cpufreq, no USB; processes are not hidden, and the kernel may write to the console, both as declared.
+    not_applicable = {key for key, value in found.items() if value == "not-applicable"}
+    assert not_applicable == {"HF-GOV-001", "HF-HARDEN-017", "HF-HARDEN-024", "HF-HARDEN-044"}
 
 
 def test_each_damage_names_controls_that_exist(run_json: Callable[..., Any]) -> None:
