@@ -41,6 +41,9 @@ MOUNT_POINTS = ("proc", "sys", "dev", "run", "tmp")
 #: Asked by maintainer scripts before they start a service: 101 is "not allowed" (Debian policy, invoke-rc.d).
 POLICY_RC_D = "usr/sbin/policy-rc.d"
 
+#: How long the processes inside may take to end when they are told to, in seconds, before they are killed.
+END_LIMIT_S = 10
+
 # Runs in the new namespaces. /proc/sys is read-only because most of it is the builder's running kernel.
 _SETUP = """\
 set -eu
@@ -134,11 +137,7 @@ class Holder:
         """End everything inside; nothing stays mounted. Safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
-            # unshare ignores SIGTERM while it waits for its child; --kill-child ends the child with it.
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
-            # The pipe closes when the last process inside is gone.
-            process.communicate()
+            _end(process)
         if self._made_policy:
             (self.root / POLICY_RC_D).unlink(missing_ok=True)
             self._made_policy = False
@@ -204,3 +203,18 @@ class Holder:
         if not policy.exists():
             policy.touch(mode=0o755)
             self._made_policy = True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a holder and wait until every process inside is gone.
+
+    The end of its input ends the first process of the namespace. The kernel then ends all others and lets the first
+    be reaped only after them; so when unshare, its parent, is gone, they all are. Killing unshare first would lose
+    the one who waits: it is the last resort.
+    """
+    try:
+        process.communicate(timeout=END_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        # unshare ignores SIGTERM while it waits for its child; --kill-child ends the child with it.
+        process.kill()
+        process.communicate()
