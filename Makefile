@@ -18,7 +18,7 @@ $(VENV)/.done: requirements.lock pyproject.toml packages.txt setup.sh
 	@touch $@
 
 lock: ## Resolve pyproject.toml into requirements.lock (hashes, all platforms)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra dask \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 
 demo: setup ## Build an image, boot two virtual devices, provision and check them
