@@ -1,23 +1,22 @@
 """The engine: runs roles on targets through pyinfra's API. Only the worker process imports this.
 
 pyinfra's documented API has traps; how each is avoided is written down in docs/decisions/0002-pyinfra-embedded.md.
-In short: every host prepares and executes in a greenlet of its own, in its own order, and does its own accounting;
-operations are told apart by call site *and* host; one State is one run.
+In short: every host goes its way in a greenlet of its own, in its own order, and does its own accounting; our
+operations are compared and changed together (:mod:`hatfleet.fleet.hostrun`), pyinfra's own run one by one between
+them; one State is one run.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import gevent
+import gevent.pool
 import pyinfra
 from pyinfra.api.config import Config
-from pyinfra.api.connect import disconnect_all
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
@@ -25,95 +24,46 @@ from pyinfra.api.operations import run_host_op
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
-from hatfleet import ops
 from hatfleet.common.errors import HatfleetError
-from hatfleet.common.site import Site
+from hatfleet.fleet.connectors.base import StreamConnector
 from hatfleet.fleet.connectors.node import NodeConnector
 from hatfleet.fleet.connectors.rootfs import RootfsConnector
+from hatfleet.fleet.declare import declare, load_roles
+from hatfleet.fleet.hostrun import Emit, HostRun
 from hatfleet.fleet.job import HostJob, Job, Mode
-from hatfleet.fleet.results import (
-    Change,
-    Connected,
-    Event,
-    HostFinished,
-    HostState,
-    OpFinished,
-    OpResult,
-    OpStarted,
-    Prepared,
-    Status,
-)
-from hatfleet.fleet.roles import DeviceContext, Half, RoleCode, load_role_code
-from hatfleet.ops.base import CHANGES
-
-#: The role name under which the packages of all roles are installed, in one apt run.
-PACKAGES = "packages"
-
-Emit = Callable[[Event], None]
+from hatfleet.fleet.lease import Lease, LeaseHeld
+from hatfleet.fleet.restart import restart
+from hatfleet.fleet.results import Connected, HostState
+from hatfleet.fleet.roles import RoleCode
+from hatfleet.fleet.target import Target
+from hatfleet.fleet.tracing import Tracer
+from hatfleet.ops.steps import Call, Declaration, Effects, Note, Operation, OperationError, Steps, declaring
 
 
-@dataclass
-class PlannedOp:
-    """An operation that a role asked for on one host."""
-
-    role: str
-    half: str
-    name: str
-    op_hash: str
-    will_change: bool
-    changes: tuple[Change, ...]
-
-
-@dataclass
-class HostRun:
-    """One host's way through a run."""
-
-    job: HostJob
-    host: Host
-    started_s: float = field(default_factory=time.monotonic)
-    sealed: bool = False
-    planned: list[PlannedOp] = field(default_factory=list)
-    state: HostState = HostState.OK
-    error: str = ""
-    finished: bool = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is to be done on this host."""
-        return self.state in (HostState.FAILED, HostState.UNREACHABLE)
-
-    def fail(self, state: HostState, error: str) -> None:
-        """Stop for this host, and for this host only."""
-        self.state, self.error = state, error
-
-
-def run(job: Job, emit: Emit) -> None:
+def run(job: Job, emit: Emit, *, connector: Callable[[HostJob], type[StreamConnector]] | None = None) -> None:
     """Run a job and report everything through ``emit``; a host's failure is an event, not an exception.
+
+    Args:
+        job: What to do.
+        emit: Receives the events.
+        connector: Chooses how a host is reached; by default over SSH, or in its root file system.
 
     Raises:
         InputError: a role does not load.
     """
     pyinfra.is_cli = True  # tell operations apart by call site, not by their position on a host
-    site = Site(job.site)
-    roles = {run.name: load_role_code(site, run.name) for host in job.hosts for run in host.roles}
-    inventory = _inventory(job)
+    roles = load_roles(job)
+    inventory = _inventory(job, connector or _connector)
     state = State(inventory, Config(), check_for_changes=True)
     state.cwd = "."
-    runs = [HostRun(host_job, inventory.get_host(host_job.name)) for host_job in job.hosts]
-    with _contexts(state, inventory):
-        try:
-            state.set_stage(StateStage.Connect)
-            _for_each(state, runs, lambda run: _connect(state, run, emit))
-            state.set_stage(StateStage.Prepare)
-            _for_each(state, runs, lambda run: _prepare(state, run, job, roles, emit))
-            state.set_stage(StateStage.Execute)
-            state.is_executing = True
-            _for_each(state, runs, lambda run: _execute(state, run, job, emit))
-            for host_run in runs:
-                _finish(host_run, emit)
-        finally:
-            state.set_stage(StateStage.Disconnect)
-            disconnect_all(state)
+    with _contexts(state, inventory), Tracer() as tracer:
+        # Hosts go their own ways: the stages are those of the run as a whole.
+        for stage in (StateStage.Connect, StateStage.Prepare, StateStage.Execute):
+            state.set_stage(stage)
+        # As many hosts at once as the job holds: what runs at once over all jobs is decided by who cuts the batches.
+        pool = gevent.pool.Pool(max(1, len(job.hosts)))
+        shared = _Shared(state, job, roles, emit, tracer)
+        pool.map(lambda number: _Way(shared, number).go(), range(len(job.hosts)))
 
 
 @contextmanager
@@ -128,187 +78,133 @@ def _contexts(state: State, inventory: Inventory) -> Iterator[None]:
             context.reset()
 
 
-def _inventory(job: Job) -> Inventory:
+def _connector(host: HostJob) -> type[StreamConnector]:
+    return NodeConnector if host.rootfs is None else RootfsConnector
+
+
+def _inventory(job: Job, connector: Callable[[HostJob], type[StreamConnector]]) -> Inventory:
     """Make pyinfra's inventory, each host with the connector of ours that reaches it."""
     inventory = Inventory(([(host.name, _host_data(host)) for host in job.hosts], {}))
     for host in job.hosts:
-        inventory.get_host(host.name).connector_cls = NodeConnector if host.rootfs is None else RootfsConnector
+        inventory.get_host(host.name).connector_cls = connector(host)
     return inventory
 
 
 def _host_data(host: HostJob) -> dict[str, Any]:
     if host.connection is not None:
-        return {"hatfleet_connection": host.connection, "hatfleet_live": True, "_sudo": host.connection.become}
-    return {"hatfleet_rootfs": str(host.rootfs), "hatfleet_live": False}
+        return {"hatfleet_connection": host.connection, "_sudo": host.connection.become}
+    return {"hatfleet_rootfs": str(host.rootfs)}
 
 
-def _for_each(state: State, runs: list[HostRun], action: Callable[[HostRun], None]) -> None:
-    """Do one phase on all hosts at once; what goes wrong on a host stays with it."""
+@dataclass(frozen=True)
+class _Shared:
+    """What all hosts of a run have in common."""
 
-    def guarded(run: HostRun) -> None:
-        with ctx_host.use(run.host), ctx_config.use(state.config.copy()):
+    state: State
+    job: Job
+    roles: dict[str, RoleCode]
+    emit: Emit
+    tracer: Tracer
+
+
+class _Way:
+    """One host's way through a run, from its connection to its end."""
+
+    def __init__(self, shared: _Shared, number: int) -> None:
+        job, host_job = shared.job, shared.job.hosts[number]
+        self._state, self._job, self._number, self._roles = shared.state, job, number, shared.roles
+        self._emit, self._tracer = shared.emit, shared.tracer
+        self._host: Host = shared.state.inventory.get_host(host_job.name)
+        self._foreign: set[str] = set()
+        connection = host_job.connection
+        self._run = HostRun(
+            host_job,
+            job.mode,
+            shared.emit,
+            lease=Lease(job.operator, job.lease_s, connection.lease_file) if connection else None,
+            restart=self._restart,
+        )
+
+    def go(self) -> None:
+        """Do everything that is to be done on this host; what goes wrong stays with it."""
+        run = self._run
+        with ctx_host.use(self._host), ctx_config.use(self._state.config.copy()):
             try:
-                action(run)
+                self._work()
+            except ConnectError as error:
+                run.fail(HostState.UNREACHABLE, str(error))
+            except LeaseHeld as error:
+                run.fail(HostState.LOCKED, str(error))
             except (HatfleetError, PyinfraError, OSError) as error:
-                run.fail(HostState.FAILED, str(error))
+                run.fail(HostState.FAILED, str(error) or type(error).__name__)
             except Exception as error:  # a role is somebody's code: name what it did, go on with the others
                 run.fail(HostState.FAILED, f"{type(error).__name__}: {error}")
-
-    gevent.joinall([state.pool.spawn(guarded, run) for run in runs if not run.ended])
-
-
-def _connect(state: State, run: HostRun, emit: Emit) -> None:
-    try:
-        run.host.connect(show_errors=False, raise_exceptions=True)
-    except ConnectError as error:
-        run.fail(HostState.UNREACHABLE, str(error))
-        _finish(run, emit)
-        return
-    state.activate_host(run.host)
-    emit(Connected(host=run.job.name))
-
-
-def _prepare(state: State, run: HostRun, job: Job, roles: dict[str, RoleCode], emit: Emit) -> None:
-    """Let the roles declare their operations, each compared with the target at once."""
-    run.sealed = run.job.rootfs is None and _is_sealed()
-    try:
-        for position, (role, half, declare) in enumerate(_declarations(run, job, roles)):
-            # pyinfra makes an operation's identity from these numbers and the line numbers on the stack.
-            run.host.loop_position = [_number(job, run), position]
-            before = set(state.ops[run.host])
-            try:
-                declare()
             finally:
-                run.planned += [
-                    _planned(state, run, role, half, key) for key in state.ops[run.host] if key not in before
-                ]
-    except Exception as error:
-        run.fail(HostState.FAILED, str(error) or type(error).__name__)
-    if job.mode is Mode.PLAN or run.ended:
-        _report_plan(run, emit)
-        _finish(run, emit)
-        return
-    emit(Prepared(host=run.job.name, operations=len(_to_execute(run))))
+                with suppress(OSError):
+                    self._host.disconnect()
+                run.finish()
+
+    def _work(self) -> None:
+        run, host = self._run, self._host
+        host.connect(show_errors=False, raise_exceptions=True)
+        connector = self._connector
+        self._state.activate_host(host)
+        self._emit(Connected(host=run.job.name))
+        live = run.job.rootfs is None
+        run.target = Target(connector.run_script, live=live, trace=self._tracer.of(run.job.name))
+        declaration = Declaration(live=live, before=self._take_foreign)
+        self._declaration = declaration
+        run.declared = declare(run.job, self._job.halves, self._roles, declaration, self._number_loop)
+        with declaring(declaration):
+            run.compare()
+            if self._job.mode is Mode.PLAN:
+                run.report_plan()
+            else:
+                run.execute()
+
+    @property
+    def _connector(self) -> StreamConnector:
+        connector = self._host.connector
+        assert isinstance(connector, StreamConnector)
+        return connector
+
+    def _number_loop(self, position: int) -> None:
+        # pyinfra makes an operation's identity from these numbers and the line numbers on the stack.
+        self._host.loop_position = [self._number, position]
+
+    def _take_foreign(self) -> None:
+        """Put the operations of pyinfra's own that a role called since the last of ours into their place."""
+        if len(self._state.ops[self._host]) == len(self._foreign):
+            return
+        for key in self._state.ops[self._host]:
+            if key not in self._foreign:
+                self._foreign.add(key)
+                name = ", ".join(sorted(self._state.get_op_meta(key).names))
+                arguments = {"way": self, "key": key, "name": name}
+                self._declaration.operations.append(Operation("pyinfra", name, arguments, _foreign_steps, Effects()))
+
+    def would_change(self, key: str) -> bool:
+        """Whether an operation of pyinfra's own may have something to do; after a change it looks again itself."""
+        meta = self._state.ops[self._host][key].operation_meta
+        return bool(meta.will_change) or (self._run.changed and not meta.is_complete())
+
+    def run_foreign(self, key: str) -> bool:
+        """Run an operation of pyinfra's own; return whether it changed something.
+
+        Raises:
+            OperationError: it failed.
+        """
+        meta = self._state.ops[self._host][key].operation_meta
+        self._state.is_executing = True
+        if not run_host_op(self._state, self._host, key):
+            raise OperationError(meta.stderr.strip() or meta.stdout.strip() or "the command failed without a word")
+        return bool(meta.did_change())
+
+    def _restart(self, limit_s: float) -> None:
+        restart(self._connector, limit_s)
 
 
-def _number(job: Job, run: HostRun) -> int:
-    return next(i for i, host in enumerate(job.hosts) if host.name == run.job.name)
-
-
-def _is_sealed() -> bool:
-    """Whether the device runs from a root file system that cannot be written."""
-    return "ro" in ",".join(ops.query("findmnt -n -o OPTIONS /")).split(",")
-
-
-def _declarations(
-    run: HostRun, job: Job, roles: dict[str, RoleCode]
-) -> Iterator[tuple[str, Half, Callable[[], object]]]:
-    """Yield what to call on this host: the packages of all roles first, then each role's halves in order."""
-    context = DeviceContext(name=run.job.name)
-    chosen = [(roles[r.name], roles[r.name].info.settings.model_validate(r.settings)) for r in run.job.roles]
-    if Half.IMAGE in job.halves:
-        names = sorted({name for code, settings in chosen if code.packages for name in code.packages(settings)})
-        if names:
-            yield PACKAGES, Half.IMAGE, partial(ops.packages, name="packages of the roles", names=names)
-    for code, settings in chosen:
-        if Half.IMAGE in job.halves and code.image:
-            yield code.info.name, Half.IMAGE, partial(code.image, settings)
-        if Half.DEVICE in job.halves and code.device:
-            yield code.info.name, Half.DEVICE, partial(code.device, settings, context)
-
-
-def _planned(state: State, run: HostRun, role: str, half: Half, op_hash: str) -> PlannedOp:
-    names = sorted(state.get_op_meta(op_hash).names)
-    will_change = state.ops[run.host][op_hash].operation_meta.will_change
-    return PlannedOp(role, half.value, ", ".join(names), op_hash, will_change, _take_changes(run.host, op_hash))
-
-
-def _take_changes(host: Host, op_hash: str) -> tuple[Change, ...]:
-    recorded = host.connector_data.get(CHANGES, {}).pop(op_hash, [])
-    return tuple(Change(target=target, what=what, diff=diff) for target, what, diff in recorded)
-
-
-def _beyond_reach(run: HostRun, op: PlannedOp) -> bool:
-    """Whether an operation belongs to the read-only image of a sealed device: compared, never forced."""
-    return run.sealed and op.half == Half.IMAGE
-
-
-def _to_execute(run: HostRun) -> list[PlannedOp]:
-    """Return what is to be executed: nothing at all when nothing would change.
-
-    Otherwise everything, because an operation that has nothing to do now may have something to do after another
-    one (a package that brings a configuration file).
-    """
-    reachable = [op for op in run.planned if not _beyond_reach(run, op)]
-    return reachable if any(op.will_change for op in reachable) else []
-
-
-def _report_plan(run: HostRun, emit: Emit) -> None:
-    for op in run.planned:
-        status = Status.OK
-        if op.will_change:
-            status = Status.NEEDS_IMAGE if _beyond_reach(run, op) else Status.CHANGED
-        _report(run, op, status, op.changes, emit=emit)
-
-
-def _execute(state: State, run: HostRun, job: Job, emit: Emit) -> None:
-    if job.mode is Mode.PLAN:
-        return
-    todo = {op.op_hash for op in _to_execute(run)}
-    for op in run.planned:
-        if op.op_hash not in todo:
-            differs = op.will_change and _beyond_reach(run, op)
-            _report(run, op, Status.NEEDS_IMAGE if differs else Status.OK, op.changes, emit=emit)
-            continue
-        if run.ended:
-            break
-        _execute_op(state, run, op, emit)
-    _finish(run, emit)
-
-
-def _execute_op(state: State, run: HostRun, op: PlannedOp, emit: Emit) -> None:
-    emit(OpStarted(host=run.job.name, role=op.role, name=op.name))
-    started_s = time.monotonic()
-    meta = state.ops[run.host][op.op_hash].operation_meta
-    error = ""
-    try:
-        succeeded = run_host_op(state, run.host, op.op_hash)
-        if not succeeded:
-            error = meta.stderr.strip() or meta.stdout.strip() or "the command failed without a word"
-    except (HatfleetError, OSError) as failure:
-        succeeded, error = False, str(failure)
-    changes = _take_changes(run.host, op.op_hash)
-    changed = succeeded and meta.did_change()
-    status = Status.CHANGED if changed else Status.OK if succeeded else Status.FAILED
-    _report(run, op, status, changes, error=error, seconds=time.monotonic() - started_s, emit=emit)
-    if not succeeded:
-        run.fail(HostState.FAILED, f"{op.role}: {op.name}: {error}")
-
-
-def _report(
-    run: HostRun,
-    op: PlannedOp,
-    status: Status,
-    changes: tuple[Change, ...],
-    *,
-    emit: Emit,
-    error: str = "",
-    seconds: float = 0.0,
-) -> None:
-    if status is Status.CHANGED and run.state is HostState.OK:
-        run.state = HostState.CHANGED
-    if status is Status.NEEDS_IMAGE and not run.ended:
-        run.state = HostState.NEEDS_IMAGE
-    result = OpResult(
-        role=op.role, half=op.half, name=op.name, status=status, changes=changes, error=error, seconds=seconds
-    )
-    emit(OpFinished(host=run.job.name, result=result))
-
-
-def _finish(run: HostRun, emit: Emit) -> None:
-    """Say how a host ended, once."""
-    if run.finished:
-        return
-    run.finished = True
-    seconds = time.monotonic() - run.started_s
-    emit(HostFinished(host=run.job.name, state=run.state, error=run.error, seconds=seconds))
+def _foreign_steps(*, way: _Way, key: str, name: str) -> Steps:
+    if way.would_change(key):
+        yield Note(name, "pyinfra operation")
+        yield Call(lambda: way.run_foreign(key))

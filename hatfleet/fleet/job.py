@@ -30,6 +30,7 @@ class Connection(Message):
     key_file: Path | None = None
     known_hosts: Path
     become: bool = True
+    lease_file: str = "/run/hatfleet/lease"
     connect_timeout_s: float = 10.0
 
 
@@ -63,3 +64,7 @@ class Job(Message):
     site: Path
     halves: tuple[Half, ...] = (Half.IMAGE, Half.DEVICE)
     hosts: tuple[HostJob, ...]
+    operator: str = ""
+    """Who runs it ("anna@admin-1"): the holder of the leases on the devices."""
+    lease_s: float = 1800.0
+    """How long a silent holder keeps a lease, in seconds."""

@@ -53,6 +53,8 @@ class HostState(StrEnum):
     UNREACHABLE = "unreachable"
     NEEDS_IMAGE = "needs-image"
     INTERRUPTED = "interrupted"
+    LOCKED = "locked"
+    """Another operator holds the lease on it; nothing was done."""
 
 
 _HOST_EXIT = {
@@ -62,6 +64,7 @@ _HOST_EXIT = {
     HostState.UNREACHABLE: ExitCode.UNREACHABLE,
     HostState.NEEDS_IMAGE: ExitCode.NEEDS_IMAGE,
     HostState.INTERRUPTED: ExitCode.INTERRUPTED,
+    HostState.LOCKED: ExitCode.FAILED,
 }
 
 

@@ -63,15 +63,14 @@ class RemoteShell:
             UnreachableError: the connection was lost before the command ended.
         """
         mark = f"hatfleet-{secrets.token_hex(12)}"
-        run = f"( eval {shlex.quote(command)} )"
-        if stdin is None:
-            run += " </dev/null"
-        else:
+        if stdin is not None:
             # A here-document: the input is in no process list, and base64 keeps it free of the mark.
-            run = f"base64 -d <<'{mark}' | {run}\n{base64.encodebytes(stdin).decode()}{mark}"
+            command = f"base64 -d <<'{mark}' | ( {command}\n)\n{base64.encodebytes(stdin).decode()}{mark}\n"
+        # Quoted as one word: of a command that a cut connection truncates nothing runs.
+        run = f"( eval {shlex.quote(command)} ) </dev/null"
         script = f"{run}\nrc=$?; printf '\\n%s %s\\n' {mark} $rc; printf '\\n%s\\n' {mark} >&2\n"
         try:
-            self._channel.sendall(script.encode())
+            self._channel.sendall(script.encode(errors="surrogateescape"))
             stdout, rc = self._read_output(mark.encode())
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise UnreachableError(f"the connection was lost: {error or type(error).__name__}") from error

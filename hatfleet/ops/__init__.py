@@ -1,22 +1,33 @@
 """The operations that roles are written with.
 
 They exist where pyinfra's own bite (see docs/decisions/0003-operations.md): files are written whole and atomically,
-units can be set up in a root file system that is not booted, and every operation records what it changes, so that
-a plan can show it. Each is a pyinfra operation: call it in a role, take its return value as a trigger for
-:func:`on_change`.
+units can be set up in a root file system that is not booted, every operation records what it changes, so that a plan
+can show it, and all of them read the target together, in one command. Call one in a role; take its return value as a
+trigger for :func:`on_change`. A role's own operations are written the same way, with :func:`operation`.
 """
 
 from hatfleet.ops.accounts import lock_passwords, user, user_absent
-from hatfleet.ops.base import OperationError, note_change, query, quote, render
-from hatfleet.ops.commands import is_live, on_change
+from hatfleet.ops.base import quote, render
+from hatfleet.ops.commands import on_change, reboot, require
 from hatfleet.ops.files import absent, directory, file, link, permissions
 from hatfleet.ops.kernel import kernel_args, mount_options, sysctl_live
 from hatfleet.ops.packages import packages, packages_absent
+from hatfleet.ops.reads import PackagesRead, PathRead, ShellRead, TextRead, UnitRead
+from hatfleet.ops.steps import Command, Note, Operation, OperationError, Steps, is_live, operation
 from hatfleet.ops.system import hostname
 from hatfleet.ops.units import unit
 
 __all__ = [
+    "Command",
+    "Note",
+    "Operation",
     "OperationError",
+    "PackagesRead",
+    "PathRead",
+    "ShellRead",
+    "Steps",
+    "TextRead",
+    "UnitRead",
     "absent",
     "directory",
     "file",
@@ -26,14 +37,15 @@ __all__ = [
     "link",
     "lock_passwords",
     "mount_options",
-    "note_change",
     "on_change",
+    "operation",
     "packages",
     "packages_absent",
     "permissions",
-    "query",
     "quote",
+    "reboot",
     "render",
+    "require",
     "sysctl_live",
     "unit",
     "user",

@@ -1,52 +1,13 @@
-"""What all operations share: reading the target, recording a change, quoting."""
+"""Words that operations are written with: quoting, diffs, templates."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import shlex
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import jinja2
-from pyinfra.api.command import StringCommand
-from pyinfra.context import host
-
-from hatfleet.common.errors import HatfleetError
-
-#: What an operation is: a generator of commands, advanced to its first command to learn whether it changes anything.
-Commands: TypeAlias = Generator[StringCommand, None, None]
-
-#: Key of ``host.connector_data`` under which changes are recorded, by operation hash.
-CHANGES = "hatfleet_changes"
-
-
-class OperationError(HatfleetError):
-    """An operation cannot be done on this target."""
-
-
-def query(script: str) -> list[str]:
-    """Run a read-only shell script on the target as root and return its standard output, line by line.
-
-    Raises:
-        OperationError: it ended with a non-zero status; a script whose failure is an answer must end with ``true``.
-    """
-    ok, output = host.run_shell_command(StringCommand(script), _sudo=bool(host.data.get("_sudo")))
-    if not ok:
-        raise OperationError(f"could not read the state of the target: {output.stderr or 'no output'}")
-    lines: list[str] = output.stdout_lines
-    return lines
-
-
-def note_change(target: str, what: str, diff: str = "") -> None:
-    """Record a change of the running operation; call it before the first ``yield``."""
-    recorded: dict[Any, list[tuple[str, str, str]]] = host.connector_data.setdefault(CHANGES, {})
-    recorded.setdefault(host.current_op_hash, []).append((target, what, diff))
-
-
-def unchanged(what: str) -> None:
-    """Say in the debug log that there is nothing to do."""
-    host.noop(what)
 
 
 def quote(*words: str) -> str:
@@ -69,12 +30,17 @@ def render(*, role_file: str, template: str, **values: object) -> str:
         template: The template's file name.
         values: The names the template may use.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(role_file).parent / "templates"),
+    return _templates(Path(role_file).parent / "templates").get_template(template).render(**values)
+
+
+@functools.cache
+def _templates(folder: Path) -> jinja2.Environment:
+    """Return one environment a folder: a template is compiled once, however many hosts it is rendered for."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701  # configuration files, not HTML
     )
-    return environment.get_template(template).render(**values)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 
-from pyinfra.api.command import StringCommand
-from pyinfra.api.operation import operation
-
-from hatfleet.ops.base import Commands, OperationError, note_change, query, quote, unchanged, unified_diff
-from hatfleet.ops.commands import is_live
+from hatfleet.ops.base import quote, unified_diff
 from hatfleet.ops.files import write_script
+from hatfleet.ops.reads import ShellRead
+from hatfleet.ops.steps import Command, Note, OperationError, Steps, is_live, operation
 
 #: Where the Raspberry Pi firmware, and our virtual devices, read the kernel's arguments from: one line.
 CMDLINE = "/boot/firmware/cmdline.txt"
@@ -35,8 +32,8 @@ def edit_arguments(line: str, present: Sequence[str], absent: Sequence[str]) -> 
     return " ".join([*kept, *(argument for argument in present if argument not in kept)])
 
 
-@operation()
-def kernel_args(*, present: Sequence[str] = (), absent: Sequence[str] = ()) -> Commands:
+@operation(affects=(ShellRead,))
+def kernel_args(*, present: Sequence[str] = (), absent: Sequence[str] = ()) -> Steps:
     """Have kernel arguments in /boot/firmware/cmdline.txt; they hold from the next boot on.
 
     The firmware partition may be mounted read-only: it is made writable for the moment of writing.
@@ -44,35 +41,33 @@ def kernel_args(*, present: Sequence[str] = (), absent: Sequence[str] = ()) -> C
     Raises:
         OperationError: there is no cmdline.txt.
     """
-    lines = query(f"cat {CMDLINE} 2>/dev/null || true")
+    lines = yield ShellRead(f"cat {CMDLINE} 2>/dev/null || true")
     if not lines:
         raise OperationError(f"{CMDLINE} is missing or empty: this is not a Raspberry Pi OS style system")
     now = " ".join(lines)
     wanted = edit_arguments(now, present, absent)
     if wanted == now and len(lines) == 1:
-        unchanged("kernel arguments are as declared")
         return
-    note_change(CMDLINE, "kernel arguments, from the next boot on", unified_diff(CMDLINE, now, wanted))
+    yield Note(CMDLINE, "kernel arguments, from the next boot on", unified_diff(CMDLINE, now, wanted))
     writable = (
         "if findmnt -n -o OPTIONS --mountpoint /boot/firmware 2>/dev/null | grep -qw ro; then "
         "mount -o remount,rw /boot/firmware; back='mount -o remount,ro /boot/firmware'; else back=true; fi"
     )
     write = write_script(CMDLINE, mode="0755", owner="root", group="root", validate=None)
-    yield StringCommand(
+    yield Command(
         f"{writable}; ( {write} ); rc=$?; $back; exit $rc",
-        _stdin=base64.encodebytes(f"{wanted}\n".encode()).decode(),
+        stdin=f"{wanted}\n".encode(),
     )
 
 
-@operation()
-def sysctl_live(*, values: Mapping[str, str | int]) -> Commands:
+@operation(affects=(ShellRead,))
+def sysctl_live(*, values: Mapping[str, str | int]) -> Steps:
     """Have running kernel parameters; a key that starts with ``-`` is skipped where this kernel lacks it."""
     if not is_live():
-        unchanged("an image has no running kernel")
         return
     optional = {key[1:] for key in values if key.startswith("-")}
     wanted = {key.removeprefix("-"): " ".join(str(value).split()) for key, value in values.items()}
-    lines = query(f"/usr/sbin/sysctl -e {quote(*wanted)} 2>/dev/null || true")
+    lines = yield ShellRead(f"/usr/sbin/sysctl -e {quote(*wanted)} 2>/dev/null || true")
     pairs = (line.split("=", 1) for line in lines if "=" in line)
     now = {key.strip().replace("/", "."): " ".join(value.split()) for key, value in pairs}
     wrong = {
@@ -81,23 +76,20 @@ def sysctl_live(*, values: Mapping[str, str | int]) -> Commands:
         if now.get(key) != value and not (key in optional and key not in now)
     }
     if not wrong:
-        unchanged("kernel parameters are as declared")
         return
     for key, value in wrong.items():
-        note_change(key, f"{now.get(key, 'not there')} → {value}")
-    yield StringCommand(f"/usr/sbin/sysctl -w {quote(*(f'{key}={value}' for key, value in wrong.items()))}")
+        yield Note(key, f"{now.get(key, 'not there')} → {value}")
+    yield Command(f"/usr/sbin/sysctl -w {quote(*(f'{key}={value}' for key, value in wrong.items()))}")
 
 
-@operation()
-def mount_options(*, path: str, options: Sequence[str]) -> Commands:
+@operation(affects=(ShellRead,))
+def mount_options(*, path: str, options: Sequence[str]) -> Steps:
     """Have these options on a path that is mounted now; nothing is done when nothing is mounted there."""
     if not is_live():
-        unchanged("nothing is mounted in an image")
         return
-    lines = query(f"findmnt -n -o OPTIONS --mountpoint {quote(path)} || true")
+    lines = yield ShellRead(f"findmnt -n -o OPTIONS --mountpoint {quote(path)} || true")
     missing = [option for option in options if lines and option not in lines[-1].split(",")]
     if not missing:
-        unchanged(f"mount options of {path} are as declared")
         return
-    note_change(path, f"remount with {','.join(missing)}")
-    yield StringCommand(f"mount -o {quote('remount,' + ','.join(missing))} {quote(path)}")
+    yield Note(path, f"remount with {','.join(missing)}")
+    yield Command(f"mount -o {quote('remount,' + ','.join(missing))} {quote(path)}")

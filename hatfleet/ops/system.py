@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pyinfra.api.command import StringCommand
-from pyinfra.api.operation import operation
-
-from hatfleet.ops.base import Commands, note_change, query, quote, unchanged
-from hatfleet.ops.commands import is_live
+from hatfleet.ops.base import quote
+from hatfleet.ops.reads import ShellRead
+from hatfleet.ops.steps import Command, Note, Steps, is_live, operation
 
 
-@operation()
-def hostname(*, host_name: str) -> Commands:
+@operation(affects=(ShellRead,))
+def hostname(*, host_name: str) -> Steps:
     """Have the running kernel use this host name (the file /etc/hostname is the role's own)."""
     if not is_live():
-        unchanged("an image has no running host name")
         return
-    now = "".join(query("uname -n"))
+    lines = yield ShellRead("uname -n")
+    now = "".join(lines)
     if now == host_name:
-        unchanged(f"host name is {host_name}")
         return
-    note_change(host_name, f"host name (was {now})")
-    yield StringCommand(f"hostname {quote(host_name)}")
+    yield Note(host_name, f"host name (was {now})")
+    yield Command(f"hostname {quote(host_name)}")

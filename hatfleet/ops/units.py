@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from pyinfra.api.command import StringCommand
-from pyinfra.api.operation import operation
-
-from hatfleet.ops.base import Commands, note_change, query, quote, unchanged
-from hatfleet.ops.commands import is_live
+from hatfleet.ops.base import quote
+from hatfleet.ops.reads import ShellRead, UnitRead, UnitState
+from hatfleet.ops.steps import Command, Note, Steps, is_live, operation
 
 #: Unit file states that count as enabled: the unit starts as its authors or an alias arranged.
 ENABLED_STATES = frozenset({"enabled", "static", "alias", "indirect", "generated", "linked"})
 
 
-@dataclass(frozen=True)
-class UnitState:
-    """A unit now. ``file`` is systemd's UnitFileState ("" when there is no such unit)."""
-
-    file: str
-    active: str = ""
-    condition_failed: bool = False
-    needs_reload: bool = False
-
-
-def read_unit(name: str) -> UnitState:
-    """Read a unit's state in one command."""
-    if not is_live():
-        lines = query(f"systemctl is-enabled {quote(name)} 2>/dev/null || true")
-        state = lines[0].strip() if lines else ""
-        return UnitState("" if state == "not-found" else state)
-    wanted = "LoadState,UnitFileState,ActiveState,ConditionResult,ConditionTimestampMonotonic,NeedDaemonReload"
-    values = dict(line.split("=", 1) for line in query(f"systemctl show -p {wanted} {quote(name)}") if "=" in line)
-    file = values.get("UnitFileState", "")
-    if values.get("LoadState") == "masked":
-        file = "masked"
-    return UnitState(
-        file=file,
-        active=values.get("ActiveState", ""),
-        condition_failed=values.get("ConditionResult") == "no" and values.get("ConditionTimestampMonotonic") != "0",
-        needs_reload=values.get("NeedDaemonReload") == "yes",
-    )
-
-
-@operation()
+@operation(affects=(UnitRead, ShellRead))
 def unit(
     *, unit_name: str, enabled: bool | None = True, masked: bool | None = None, running: bool | None = None
-) -> Commands:
+) -> Steps:
     """Have a unit enabled or not, masked or not, running or not.
 
     A unit that is to be disabled or stopped and does not exist is as declared. One whose conditions are not met on
@@ -58,7 +25,7 @@ def unit(
         masked: Whether it can be started at all; None unmasks only what shall be enabled.
         running: Whether it runs now; None leaves that alone.
     """
-    state = read_unit(unit_name)
+    state: UnitState = yield UnitRead(unit_name)
     quoted = quote(unit_name)
     commands: list[str] = []
     notes: list[str] = []
@@ -87,7 +54,6 @@ def unit(
         commands.append(f"systemctl mask {quoted}")
         notes.append("mask")
     if not commands:
-        unchanged(f"{unit_name} is as declared")
         return
-    note_change(unit_name, ", ".join(notes))
-    yield StringCommand(" && ".join(commands))
+    yield Note(unit_name, ", ".join(notes))
+    yield Command(" && ".join(commands))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from hatfleet.fleet.roles import DeviceContext
 from roles.base import accounts, apt, clock, hostkey, journal, locale, names
+from roles.base.operations import purged
 from roles.base.settings import Settings
 
 
@@ -33,7 +34,7 @@ def image(settings: Settings) -> None:
     # The admin's way in stands before any other way is closed.
     accounts.open_admin(settings.admin)
     accounts.close_others(settings.users_absent)
-    apt.remove(settings.packages_absent)
+    purged(name="packages that are not needed", names=settings.packages_absent)
 
 
 def device(settings: Settings, device: DeviceContext) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hatfleet.common.errors import InputError
-from hatfleet.ops import absent, directory, file, is_live, lock_passwords, query, quote, user, user_absent
-from roles.base.operations import all_absent
+from hatfleet.ops import file, is_live, lock_passwords, user, user_absent
+from roles.base.operations import all_absent, authorized_keys
 from roles.base.settings import Admin
 
 #: sudo reads these in the order of their names; none after ours may speak about the admin.
@@ -40,7 +40,6 @@ def open_admin(admin: Admin) -> None:
             f"no SSH key is declared for the admin account {admin.name!r}: nobody could log in after this run. "
             f"Set base.admin.authorized_keys or base.admin.authorized_keys_files"
         )
-    home, group = _home_and_group(admin.name)
     user(name="admin account", login=admin.name, shell=admin.shell)
     file(
         name="admin may use sudo",
@@ -50,17 +49,7 @@ def open_admin(admin: Admin) -> None:
         mode="0440",
         validate="visudo -cf %s",
     )
-    directory(name="admin's SSH folder", path=f"{home}/.ssh", mode="0700", owner=admin.name, group=group)
-    file(
-        name="admin's SSH keys",
-        path=f"{home}/.ssh/authorized_keys",
-        content="".join(f"{key.line}\n" for key in admin.public_keys()),
-        mode="0600",
-        owner=admin.name,
-        group=group,
-    )
-    # sshd reads this second file by default: keys in it would not be declared anywhere.
-    absent(name="no second list of SSH keys", path=f"{home}/.ssh/authorized_keys2")
+    authorized_keys(name="admin's SSH keys", login=admin.name, keys=[key.line for key in admin.public_keys()])
 
 
 def close_others(users_absent: Sequence[str]) -> None:
@@ -70,9 +59,3 @@ def close_others(users_absent: Sequence[str]) -> None:
     all_absent(name="no other way in", paths=OTHER_WAYS_IN)
     lock_passwords(name="all passwords locked")
     all_absent(name="no first-boot access files", paths=BOOT_FILES, mount_point=BOOT)
-
-
-def _home_and_group(login: str) -> tuple[str, str]:
-    """Return an account's home directory and primary group; what useradd will choose when there is none yet."""
-    lines = query(f"getent passwd {quote(login)} | cut -d: -f6; id -gn {quote(login)} 2>/dev/null || true")
-    return (lines[0], lines[1]) if len(lines) == 2 else (f"/home/{login}", login)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyinfra.api.command import StringCommand
-from pyinfra.api.operation import operation
-
-from hatfleet.ops import is_live, note_change, query, quote
-from hatfleet.ops.base import Commands
+from hatfleet.ops import (
+    Command,
+    Note,
+    OperationError,
+    PackagesRead,
+    ShellRead,
+    Steps,
+    absent,
+    directory,
+    file,
+    is_live,
+    operation,
+    packages_absent,
+    quote,
+)
 
 
 @operation()
-def all_absent(*, paths: Sequence[str], mount_point: str | None = None) -> Commands:
+def all_absent(*, paths: Sequence[str], mount_point: str | None = None) -> Steps:
     """Have nothing at any of these paths, read in one command.
 
     Args:
@@ -20,24 +30,24 @@ def all_absent(*, paths: Sequence[str], mount_point: str | None = None) -> Comma
         mount_point: Where the file system with the paths is mounted; if that is read-only, it is made writable for
             the moment of removing.
     """
-    there = query(f'for p in {quote(*paths)}; do if [ -e "$p" ] || [ -L "$p" ]; then echo "$p"; fi; done')
+    there = yield ShellRead(f'for p in {quote(*paths)}; do if [ -e "$p" ] || [ -L "$p" ]; then echo "$p"; fi; done')
     if not there:
         return
     for path in there:
-        note_change(path, "remove")
+        yield Note(path, "remove")
     remove = f"rm -rf --one-file-system -- {quote(*there)}"
     if mount_point is None:
-        yield StringCommand(remove)
+        yield Command(remove)
         return
     mounted = quote(mount_point)
-    yield StringCommand(
+    yield Command(
         f"if findmnt -n -o OPTIONS --mountpoint {mounted} | grep -qw ro; then mount -o remount,rw {mounted}; "
         f"{remove}; rc=$?; mount -o remount,ro {mounted}; exit $rc; else {remove}; fi"
     )
 
 
 @operation()
-def usable_host_key(*, key: str, service: str) -> Commands:
+def usable_host_key(*, key: str, service: str) -> Steps:
     """Have a host key that sshd takes, with its public half beside it; nothing to do while an image is built.
 
     Args:
@@ -48,11 +58,48 @@ def usable_host_key(*, key: str, service: str) -> Commands:
         return
     k = quote(key)
     wanted = f'"$(ssh-keygen -y -P "" -f {k} 2>/dev/null </dev/null | cut -d " " -f 1,2)"'
-    state = query(
+    state = yield ShellRead(
         f'if [ "$(stat -c %a-%U {k} 2>/dev/null)" != 600-root ]; then echo "not readable by root only, or missing"; '
         f'elif [ "$(cut -d " " -f 1,2 {k}.pub 2>/dev/null)" != {wanted} ]; then echo "not usable, or .pub differs"; fi'
     )
     if not state:
         return
-    note_change(key, state[0])
-    yield StringCommand(f"systemctl restart {quote(service)}")
+    yield Note(key, state[0])
+    yield Command(f"systemctl restart {quote(service)}")
+
+
+@operation()
+def authorized_keys(*, login: str, keys: Sequence[str]) -> Steps:
+    """Have exactly these SSH keys open an account, wherever its home directory is.
+
+    Args:
+        login: The account. One that does not exist yet will have its home in /home.
+        keys: Lines of authorized_keys.
+    """
+    account = yield ShellRead(f"getent passwd {quote(login)} | cut -d: -f6; id -gn {quote(login)} 2>/dev/null || true")
+    home, group = account if len(account) == 2 else (f"/home/{login}", login)
+    folder = f"{home}/.ssh"
+    yield from directory.body(path=folder, mode="0700", owner=login, group=group)
+    content = "".join(f"{key}\n" for key in keys)
+    yield from file.body(path=f"{folder}/authorized_keys", content=content, mode="0600", owner=login, group=group)
+    # sshd reads this second file by default: keys in it would not be declared anywhere.
+    yield from absent.body(path=f"{folder}/authorized_keys2")
+
+
+@operation()
+def purged(*, names: Sequence[str]) -> Steps:
+    """Have packages gone, provided that nothing undeclared goes with them.
+
+    Raises:
+        OperationError: purging would take other packages along; the message names them.
+    """
+    states = (yield PackagesRead(tuple(names))) if names else {}
+    if there := [name for name in names if states.get(name) == "installed"]:
+        simulated = yield ShellRead(f"apt-get -s -q purge {quote(*there)}")
+        gone = {line.split()[1] for line in simulated if line.startswith(("Purg ", "Remv "))}
+        if dragged := sorted(name for name in gone if name.split(":")[0] not in names):
+            raise OperationError(
+                f"purging what base.packages_absent names would also remove {', '.join(dragged)}: "
+                f"add these to base.packages_absent, or take out what they need"
+            )
+    yield from packages_absent.body(names=names)

@@ -49,6 +49,14 @@ class StreamConnector(BaseConnector):
         """
         raise NotImplementedError
 
+    def run_script(self, script: str) -> Ended:
+        """Run a shell script on the target as root, whatever its length; it reads nothing.
+
+        Raises:
+            OSError: the target cannot be reached any more.
+        """
+        raise NotImplementedError
+
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:

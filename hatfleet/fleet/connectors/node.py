@@ -42,6 +42,16 @@ class NodeConnector(StreamConnector):
             self.client.close()
         self.client = self.shell = None
 
+    def run_script(self, script: str) -> Ended:
+        """Run a script in the open shell."""
+        if self.shell is None:
+            raise OSError("not connected")
+        try:
+            output = self.shell.run(script)
+        except HatfleetError as error:
+            raise OSError(str(error)) from error
+        return Ended(output.rc, output.stdout, output.stderr)
+
     def execute(
         self, command: StringCommand, arguments: dict[str, Any], *, stdin: bytes, timeout_s: float | None
     ) -> Ended:

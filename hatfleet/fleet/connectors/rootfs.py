@@ -6,6 +6,7 @@ every command and mounts nothing; see :mod:`hatfleet.fleet.connectors.holder` fo
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,15 @@ class RootfsConnector(StreamConnector):
         holder, self.holder = self.holder, None
         if holder is not None:
             holder.stop()
+
+    def run_script(self, script: str) -> Ended:
+        """Run a script inside; it travels on standard input, where its length does not matter."""
+        if self.holder is None:
+            raise OSError("not connected")
+        # Quoted as one word: if we are killed while we send it, nothing of it runs.
+        feed = f"eval {shlex.quote(script)}\n".encode(errors="surrogateescape")
+        output = self.holder.execute(["/bin/sh"], stdin=feed)
+        return Ended(output.returncode, output.stdout, output.stderr)
 
     def execute(
         self, command: StringCommand, arguments: dict[str, Any], *, stdin: bytes, timeout_s: float | None

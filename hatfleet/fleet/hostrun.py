@@ -1,0 +1,230 @@
+"""One host's way through a run: declare, compare, change, report. What goes wrong here stays with this host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hatfleet.common.errors import HatfleetError
+from hatfleet.fleet.compare import compare
+from hatfleet.fleet.declare import Declared
+from hatfleet.fleet.job import HostJob, Mode
+from hatfleet.fleet.lease import Lease
+from hatfleet.fleet.results import (
+    Change,
+    Event,
+    HostFinished,
+    HostState,
+    OpFinished,
+    OpResult,
+    OpStarted,
+    Prepared,
+    Status,
+)
+from hatfleet.fleet.roles import Half
+from hatfleet.fleet.target import Outcome, Target
+from hatfleet.ops.reads import ShellRead
+from hatfleet.ops.steps import Call, Command, Effects, Operation, OperationError, Reboot, Steps
+
+Emit = Callable[[Event], None]
+
+#: Restarts the device and returns when it is back and the connection stands again.
+Restart = Callable[[float], None]
+
+#: The options of the root file system: "ro" is a device booted from our read-only image.
+_ROOT_OPTIONS = ShellRead("findmnt -n -o OPTIONS /")
+
+
+def _ask_root_options() -> Steps:
+    yield _ROOT_OPTIONS
+
+
+@dataclass
+class HostRun:
+    """One host's run.
+
+    Args:
+        job: What is to be done.
+        mode: Only compare, or change.
+        emit: Told what happens.
+        lease: What keeps other operators away while the host is changed.
+        restart: How the device is restarted.
+    """
+
+    job: HostJob
+    mode: Mode
+    emit: Emit
+    lease: Lease | None = None
+    restart: Restart | None = None
+    target: Target = field(init=False)
+    """Where; known when the host is connected."""
+    declared: list[Declared] = field(default_factory=list)
+    sealed: bool = False
+    changed: bool = False
+    """Whether something was changed on the host in this run."""
+    state: HostState = HostState.OK
+    error: str = ""
+    _started_s: float = field(default_factory=time.monotonic)
+    _finished: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be done on this host."""
+        return self.state in (HostState.FAILED, HostState.UNREACHABLE, HostState.LOCKED)
+
+    def fail(self, state: HostState, error: str) -> None:
+        """Stop for this host, and for this host only."""
+        self.state, self.error = state, error
+
+    def finish(self) -> None:
+        """Say how the host ended, once."""
+        if not self._finished:
+            self._finished = True
+            seconds = time.monotonic() - self._started_s
+            self.emit(HostFinished(host=self.job.name, state=self.state, error=self.error, seconds=seconds))
+
+    def compare(self) -> None:
+        """Read the host's state and compare every operation with it; for a change, with the lease in hand.
+
+        Raises:
+            LeaseHeld: somebody else is changing this host.
+            OperationError: an operation cannot be done here.
+            OSError: the target cannot be reached any more.
+        """
+        lease = self.lease if self.mode is Mode.APPLY else None
+        operations = [one.operation for one in self.declared]
+        if self.target.live:
+            operations.append(Operation("sealed", "sealed", {}, _ask_root_options, Effects(())))
+        ended = compare(self.target, operations, lease.script if lease else "")
+        if lease and ended is not None and ended.status:
+            lease.check(ended.status, ended.stdout)
+            raise OperationError(f"no lease on this device: {ended.stderr.decode(errors='replace').strip()}")
+        if self.target.live:
+            self.sealed = "ro" in ",".join(self.target.answer(_ROOT_OPTIONS)).split(",")
+
+    def report_plan(self) -> None:
+        """Report what every operation would change."""
+        for one in self.declared:
+            self._report(one, self._predicted(one))
+
+    def execute(self) -> None:
+        """Change what differs, in the declared order, as many operations in one command as the order allows.
+
+        Raises:
+            OperationError: an operation cannot be done here.
+            OSError: the target cannot be reached any more.
+        """
+        queue = list(self.declared)
+        todo = any(self._to_change(one) for one in queue)
+        self.emit(Prepared(host=self.job.name, operations=len(queue) if todo else 0))
+        while queue and not self.ended:
+            batch = self._next_batch(queue)
+            if batch:
+                self._change(batch, queue)
+
+    def _next_batch(self, queue: list[Declared]) -> list[Declared]:
+        """Take from the queue what can be decided now: report what does not change, return what does.
+
+        An operation whose reads may be changed by one before it in the batch waits for the next batch.
+        """
+        batch: list[Declared] = []
+        while queue:
+            operation = queue[0].operation
+            if any(one.operation.may_change(read) for one in batch for read in operation.reads):
+                break
+            if operation.triggers:
+                compare(self.target, [operation])
+            alone = any(not isinstance(action, Command) for action in operation.actions)
+            if alone and batch:
+                break
+            one = queue.pop(0)
+            if self._to_change(one):
+                batch.append(one)
+            else:
+                self._report(one, self._predicted(one))
+            if alone:
+                break
+        return batch
+
+    def _change(self, batch: list[Declared], queue: list[Declared]) -> None:
+        for one in batch:
+            self.emit(OpStarted(host=self.job.name, role=one.role, name=one.operation.name))
+        rest = [one.operation for one in queue]
+        first = batch[0].operation
+        if all(isinstance(action, Command) for action in first.actions):
+            reads = [read for operation in rest for read in operation.reads]
+            prelude = self.lease.script if self.lease else ""
+            outcomes = self.target.change([one.operation for one in batch], reads, prelude)
+        else:
+            outcomes = [self._act(first)]
+        self.changed = True
+        for one, outcome in zip(batch, outcomes, strict=False):
+            self._report_outcome(one, outcome)
+        if not self.ended:
+            self._compare_again(rest, [one.operation for one in batch])
+
+    def _compare_again(self, rest: list[Operation], done: list[Operation]) -> None:
+        """Compare those again whose reads may be others now; a command of its own is needed only for new questions."""
+        stale = [
+            operation
+            for operation in rest
+            if operation.triggers or any(one.may_change(read) for one in done for read in operation.reads)
+        ]
+        for operation in stale:
+            operation.settled = False
+        compare(self.target, stale)
+
+    def _act(self, operation: Operation) -> Outcome:
+        """Do what is not a script, on its own."""
+        started_s = time.monotonic()
+        error = ""
+        changed = False
+        try:
+            for action in operation.actions:
+                if isinstance(action, Call):
+                    changed |= action.run()
+                elif isinstance(action, Reboot) and self.restart is not None:
+                    self.restart(action.limit_s)
+                    changed = True
+        except (HatfleetError, OSError) as failure:
+            error = str(failure)
+        self.target.forget_everything()
+        if not changed:
+            operation.actions = []
+        return Outcome(operation, error, time.monotonic() - started_s)
+
+    def _beyond_reach(self, one: Declared) -> bool:
+        """Whether an operation belongs to the read-only image of a sealed device: compared, never forced."""
+        return self.sealed and one.half is Half.IMAGE
+
+    def _to_change(self, one: Declared) -> bool:
+        return one.operation.changed and not self._beyond_reach(one)
+
+    def _predicted(self, one: Declared) -> Status:
+        if not one.operation.changed:
+            return Status.OK
+        return Status.NEEDS_IMAGE if self._beyond_reach(one) else Status.CHANGED
+
+    def _report_outcome(self, one: Declared, outcome: Outcome) -> None:
+        status = Status.FAILED if outcome.error else Status.CHANGED if one.operation.changed else Status.OK
+        self._report(one, status, error=outcome.error, seconds=outcome.seconds)
+        if outcome.error:
+            self.fail(HostState.FAILED, f"{one.role}: {one.operation.name}: {outcome.error}")
+
+    def _report(self, one: Declared, status: Status, *, error: str = "", seconds: float = 0.0) -> None:
+        if status is Status.CHANGED and self.state is HostState.OK:
+            self.state = HostState.CHANGED
+        if status is Status.NEEDS_IMAGE and not self.ended:
+            self.state = HostState.NEEDS_IMAGE
+        changes = tuple(Change(target=n.target, what=n.what, diff=n.diff) for n in one.operation.notes)
+        result = OpResult(
+            role=one.role,
+            half=one.half.value,
+            name=one.operation.name,
+            status=status,
+            changes=changes if status is not Status.OK else (),
+            error=error,
+            seconds=seconds,
+        )
+        self.emit(OpFinished(host=self.job.name, result=result))

@@ -1,0 +1,166 @@
+"""A target as the engine works on it: what was read stays known until something may have changed it.
+
+All reads that are not known yet go to the target in one command. A batch of operations is one command too, and
+brings back, in the same round trip, what has to be read again after it.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hatfleet.fleet.connectors.base import Ended
+from hatfleet.ops.gather import Gathering, new_mark, sections
+from hatfleet.ops.reads import Read
+from hatfleet.ops.steps import Command, Operation
+
+#: Runs a shell script on the target as root.
+RunScript = Callable[[str], Ended]
+
+#: Told of every round trip: what it was for, bytes sent and received, seconds.
+Trace = Callable[[str, int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an operation's commands ended; ``seconds`` are measured on the target."""
+
+    operation: Operation
+    error: str
+    seconds: float
+
+
+class Target:
+    """One host, through one way to run a script on it.
+
+    Args:
+        run_script: Runs a script on the target.
+        live: Whether it is a running system.
+        trace: Told of every round trip.
+    """
+
+    def __init__(self, run_script: RunScript, *, live: bool, trace: Trace = lambda *_: None) -> None:
+        self.live = live
+        self._run_script = run_script
+        self._trace = trace
+        self._known: dict[Read, Any] = {}
+
+    def run(self, purpose: str, script: str) -> Ended:
+        """Run a script and trace it.
+
+        Raises:
+            OSError: the target cannot be reached any more.
+        """
+        start_s = time.monotonic()
+        ended = self._run_script(script)
+        received = len(ended.stdout) + len(ended.stderr)
+        self._trace(purpose, len(script), received, time.monotonic() - start_s)
+        return ended
+
+    def knows(self, read: Read) -> bool:
+        """Whether the answer to a read is known."""
+        return read in self._known
+
+    def answer(self, read: Read) -> Any:
+        """Return the known answer to a read."""
+        return self._known[read]
+
+    def gather(self, reads: Iterable[Read], prelude: str = "") -> Ended | None:
+        """Make all reads that are not known yet, in one command; nothing is sent when there is none and no prelude.
+
+        Args:
+            reads: What to read.
+            prelude: A script that runs first; it may end the whole with ``exit``, then nothing is read.
+
+        Returns:
+            What the command printed, or None when nothing had to be sent.
+
+        Raises:
+            OSError: the target cannot be reached any more.
+            OperationError: the answer is not complete.
+        """
+        gathering = Gathering((read for read in reads if read not in self._known), live=self.live)
+        mark = new_mark()
+        script = gathering.script(mark)
+        if not (script or prelude):
+            return None
+        ended = self.run("gather", prelude + script)
+        said = ended.stderr.decode(errors="replace").strip()
+        if not (prelude and ended.status):
+            self._known |= gathering.answers(ended.stdout, mark, said)
+        return ended
+
+    def change(self, batch: Sequence[Operation], afterwards: Iterable[Read], prelude: str = "") -> list[Outcome]:
+        """Run the commands of operations in order, up to the first that fails, and read what they may have changed.
+
+        Args:
+            batch: Operations with commands.
+            afterwards: What will be needed after the batch; of it, what is not known any more is read again in the
+                same command.
+            prelude: A script that runs first.
+
+        Returns:
+            How each operation that was begun ended.
+
+        Raises:
+            OSError: the target cannot be reached any more.
+            OperationError: an answer is not complete.
+        """
+        mark = new_mark()
+        self._forget(batch)
+        gathering = Gathering((read for read in afterwards if read not in self._known), live=self.live)
+        script = prelude + "".join(_operation_script(mark, n, operation) for n, operation in enumerate(batch))
+        ended = self.run("change", script + gathering.script(mark))
+        outcomes = _outcomes(ended.stdout, mark, batch)
+        if len(outcomes) < len(batch) and not (outcomes and outcomes[-1].error):
+            said = ended.stderr.decode(errors="replace").strip()
+            outcomes.append(Outcome(batch[len(outcomes)], said or "the shell on the target ended", 0.0))
+        if not outcomes[-1].error:
+            self._known |= gathering.answers(ended.stdout, mark, ended.stderr.decode(errors="replace").strip())
+        return outcomes
+
+    def forget_everything(self) -> None:
+        """Take nothing for known any more."""
+        self._known.clear()
+
+    def _forget(self, batch: Sequence[Operation]) -> None:
+        for read in list(self._known):
+            if any(operation.may_change(read) for operation in batch):
+                del self._known[read]
+
+
+def _operation_script(mark: str, number: int, operation: Operation) -> str:
+    """Return a script that runs an operation's commands and says how it went; a failure ends the whole."""
+    lines = ["read -r since _ </proc/uptime"]
+    actions = [action for action in operation.actions if isinstance(action, Command)]
+    for position, action in enumerate(actions):
+        guard = "[ $? -eq 0 ] && " if position else ""
+        lines.append(guard + _command_script(mark, action))
+    lines += [
+        "rc=$?; read -r now _ </proc/uptime",
+        f"printf '\\n%s op{number} %s %s %s\\n' {mark} $rc $since $now",
+        "[ $rc -eq 0 ] || exit 0",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _command_script(mark: str, command: Command) -> str:
+    if command.stdin is None:
+        return f"( {command.script}\n) </dev/null 2>&1"
+    # A here-document: the input is in no process list, and base64 keeps it free of the mark.
+    return f"base64 -d <<'{mark}' | ( {command.script}\n) 2>&1\n{base64.encodebytes(command.stdin).decode()}{mark}"
+
+
+def _outcomes(output: bytes, mark: str, batch: Sequence[Operation]) -> list[Outcome]:
+    outcomes = []
+    for part in sections(output, mark):
+        if not part.key.startswith("op"):
+            break
+        since, now = part.words
+        said = part.output.decode(errors="replace").strip() or "the command failed without a word"
+        operation = batch[int(part.key.removeprefix("op"))]
+        outcomes.append(Outcome(operation, said if part.status else "", float(now) - float(since)))
+    return outcomes

@@ -1,0 +1,105 @@
+"""What can be read from a target. Many reads are gathered in one command (see :mod:`hatfleet.ops.gather`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: A file here decides what systemd knows about units.
+UNIT_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/lib/systemd", "/usr/local/lib/systemd", "/lib/systemd")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A question to the target; equal reads are asked once."""
+
+    def depends_on(self, path: str) -> bool:
+        """Whether the answer may be another one after something at ``path`` was made, replaced or removed."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PathState:
+    """What is at a path; ``kind`` is absent, file, directory, link or other. ``mode`` is octal with four digits."""
+
+    kind: str
+    mode: str = ""
+    owner: str = ""
+    group: str = ""
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class PathRead(Read):
+    """What is at a path, without following a link there; answered with a :class:`PathState`.
+
+    Args:
+        path: Absolute path.
+        content: Also read a file's sha256.
+    """
+
+    path: str
+    content: bool = False
+
+    def depends_on(self, path: str) -> bool:
+        """Whether one path is the other, or lies below it."""
+        return self.path == path or self.path.startswith(f"{path}/") or path.startswith(f"{self.path}/")
+
+
+@dataclass(frozen=True)
+class TextRead(Read):
+    """The content of a file, answered with bytes."""
+
+    path: str
+
+    def depends_on(self, path: str) -> bool:
+        """Whether it is the file or a folder above it."""
+        return self.path == path or self.path.startswith(f"{path}/")
+
+
+@dataclass(frozen=True)
+class PackagesRead(Read):
+    """dpkg's state of packages, answered with "installed", "config-files" … by name; unknown ones are left out."""
+
+    names: tuple[str, ...]
+
+    def depends_on(self, path: str) -> bool:  # noqa: ARG002
+        """No file of a role changes what is installed."""
+        return False
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A unit. ``file`` is systemd's UnitFileState ("" when there is no such unit)."""
+
+    file: str
+    active: str = ""
+    condition_failed: bool = False
+    needs_reload: bool = False
+
+
+@dataclass(frozen=True)
+class UnitRead(Read):
+    """The state of a systemd unit, answered with a :class:`UnitState`."""
+
+    name: str
+
+    def depends_on(self, path: str) -> bool:
+        """Whether systemd would see the file."""
+        return path.startswith(UNIT_FOLDERS)
+
+
+@dataclass(frozen=True)
+class ShellRead(Read):
+    """What a read-only shell script prints, answered with its lines.
+
+    A script that ends with a non-zero status fails the operation; one whose failure is an answer must end with
+    ``true``.
+    """
+
+    script: str
+
+    def depends_on(self, path: str) -> bool:  # noqa: ARG002
+        """Nobody knows what a script reads."""
+        return True

@@ -1,0 +1,233 @@
+"""What an operation is: a generator that reads the target, compares, and says what it would change and how.
+
+An operation yields three things. A :class:`~hatfleet.ops.reads.Read` is answered with what it found on the target;
+a :class:`Note` records a change for people; a :class:`Command` is what makes the change. Nothing runs while it is
+compared: what all operations of a host want to read is gathered in one command, and what they want to do goes to the
+target in as few commands as their order allows. So every read sees the target as it was before the operation's own
+commands.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+from hatfleet.common.errors import HatfleetError
+from hatfleet.ops.reads import Read
+
+
+class OperationError(HatfleetError):
+    """An operation cannot be done on this target."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A shell script that is run as root; a non-zero exit status is a failure.
+
+    Args:
+        script: POSIX shell. It runs in a subshell of its own.
+        stdin: What it reads from its standard input; it is in no process list.
+    """
+
+    script: str
+    stdin: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Reboot:
+    """Restart the device and wait until it is back, known by a new boot id.
+
+    Args:
+        limit_s: How long it may take, in seconds.
+    """
+
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing that an operation changes: a path, unit or other name, what differs, and for files a diff."""
+
+    target: str
+    what: str
+    diff: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something that the engine does by another way than a script.
+
+    Args:
+        run: Does it, and returns whether that changed anything; raises :class:`OperationError`.
+    """
+
+    run: Callable[[], bool]
+
+
+Action: TypeAlias = Command | Reboot | Call
+
+Steps: TypeAlias = Generator[Read | tuple[Read, ...] | Note | Action, Any, None]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What running an operation's commands may change, so that it has to be read again.
+
+    Args:
+        reads: Kinds of reads; None is every kind.
+        at: Name of the argument that is the one path it changes, besides these kinds.
+    """
+
+    reads: tuple[type[Read], ...] | None = None
+    at: str | None = None
+
+
+@dataclass(eq=False)
+class Operation:
+    """An operation that a role declared on one host, and what comparing it with the target found."""
+
+    kind: str
+    name: str
+    arguments: Mapping[str, Any]
+    body: Callable[..., Steps]
+    effects: Effects
+    notes: list[Note] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    settled: bool = False
+    """Whether it was compared; until then nothing is known."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether it changes something, or did."""
+        return bool(self.actions)
+
+    @property
+    def triggers(self) -> tuple[Operation, ...]:
+        """The operations before it that decide whether it does anything."""
+        return tuple(one for one in self.arguments.get("triggers", ()) if isinstance(one, Operation))
+
+    def start(self) -> Steps:
+        """Forget what was found and begin to compare."""
+        self.notes, self.actions, self.reads, self.settled = [], [], [], False
+        return self.body(**self.arguments)
+
+    def may_change(self, read: Read) -> bool:
+        """Whether a read that was made before its commands ran has to be made again."""
+        if self.effects.reads is None or isinstance(read, self.effects.reads):
+            return True
+        return self.effects.at is not None and read.depends_on(str(self.arguments[self.effects.at]))
+
+    def digest(self) -> str:
+        """Return a sha256 over its kind and all its arguments, the content of files among them."""
+        text = json.dumps([self.kind, self.arguments], default=_plain, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Operation):
+        return value.digest()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, PurePath | Enum):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"an operation cannot take a {type(value).__name__}")
+
+
+@dataclass
+class Declaration:
+    """Collects the operations that roles declare for one host.
+
+    Args:
+        live: Whether the target is a running system.
+        before: Called before an operation is added.
+    """
+
+    live: bool
+    before: Callable[[], None] = lambda: None
+    operations: list[Operation] = field(default_factory=list)
+
+
+_DECLARATION: ContextVar[Declaration] = ContextVar("declaration")
+
+
+@contextmanager
+def declaring(declaration: Declaration) -> Iterator[None]:
+    """Collect the operations that are called meanwhile."""
+    token = _DECLARATION.set(declaration)
+    try:
+        yield
+    finally:
+        _DECLARATION.reset(token)
+
+
+def is_live() -> bool:
+    """Whether the target is a running system (False while an image is built).
+
+    Raises:
+        OperationError: called from outside a role.
+    """
+    return _declaration().live
+
+
+def _declaration() -> Declaration:
+    try:
+        return _DECLARATION.get()
+    except LookupError:
+        raise OperationError("operations can only be called by a role's image or device half") from None
+
+
+class OperationKind:
+    """What a role calls: it declares an operation on the host that roles are being run for.
+
+    Args:
+        body: The generator function.
+        effects: What its commands may change.
+    """
+
+    def __init__(self, body: Callable[..., Steps], effects: Effects) -> None:
+        functools.update_wrapper(self, body)
+        self.body = body
+        self._effects = effects
+
+    def __call__(self, *, name: str = "", **arguments: Any) -> Operation:
+        """Declare it; ``name`` is what people read.
+
+        Raises:
+            OperationError: called from outside a role.
+            TypeError: arguments that the operation does not have.
+        """
+        self.body(**arguments).close()  # a wrong argument is found where it is written
+        kind = self.body.__name__
+        declaration = _declaration()
+        declared = Operation(kind, name or kind, arguments, self.body, self._effects)
+        declaration.before()
+        declaration.operations.append(declared)
+        return declared
+
+
+def operation(
+    *, affects: tuple[type[Read], ...] | None = None, at: str | None = None
+) -> Callable[[Callable[..., Steps]], OperationKind]:
+    """Make an operation out of a generator function with keyword arguments.
+
+    Another operation can use its ``body`` with ``yield from``.
+
+    Args:
+        affects: The kinds of reads that its commands may change; every kind by default.
+        at: The argument that is the one path its commands change, besides those kinds.
+    """
+    effects = Effects(() if affects is None and at else affects, at)
+    return lambda body: OperationKind(body, effects)
