@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -67,6 +68,7 @@ class HostRun:
     error: str = ""
     _started_s: float = field(default_factory=time.monotonic)
     _finished: bool = False
+    _running: Declared | None = None
 
     @property
     def ended(self) -> bool:
@@ -74,8 +76,12 @@ class HostRun:
         return self.state in (HostState.FAILED, HostState.UNREACHABLE, HostState.LOCKED)
 
     def fail(self, state: HostState, error: str) -> None:
-        """Stop for this host, and for this host only."""
+        """Stop for this host, and for this host only; an operation that was running failed with it."""
         self.state, self.error = state, error
+        running, self._running = self._running, None
+        if running is not None:
+            self.error = f"{running.role}: {running.operation.name}: {error}"
+            self._report(running, Status.FAILED, error=error)
 
     def finish(self) -> None:
         """Say how the host ended, once."""
@@ -148,21 +154,28 @@ class HostRun:
         return batch
 
     def _change(self, batch: list[Declared], queue: list[Declared]) -> None:
-        for one in batch:
-            self.emit(OpStarted(host=self.job.name, role=one.role, name=one.operation.name))
         rest = [one.operation for one in queue]
-        first = batch[0].operation
-        if all(isinstance(action, Command) for action in first.actions):
-            reads = [read for operation in rest for read in operation.reads]
-            prelude = self.lease.script if self.lease else ""
-            outcomes = self.target.change([one.operation for one in batch], reads, prelude)
-        else:
-            outcomes = [self._act(first)]
+        operations = [one.operation for one in batch]
         self.changed = True
-        for one, outcome in zip(batch, outcomes, strict=False):
-            self._report_outcome(one, outcome)
+        waiting = deque(batch)
+        self._start(waiting[0])
+
+        def report(outcome: Outcome) -> None:
+            self._report_outcome(waiting.popleft(), outcome)
+            if waiting and not self.ended:
+                self._start(waiting[0])
+
+        if all(isinstance(action, Command) for action in operations[0].actions):
+            reads = [read for operation in rest for read in operation.reads]
+            self.target.change(operations, reads, report, self.lease.script if self.lease else "")
+        else:
+            report(self._act(operations[0]))
         if not self.ended:
-            self._compare_again(rest, [one.operation for one in batch])
+            self._compare_again(rest, operations)
+
+    def _start(self, one: Declared) -> None:
+        self._running = one
+        self.emit(OpStarted(host=self.job.name, role=one.role, name=one.operation.name))
 
     def _compare_again(self, rest: list[Operation], done: list[Operation]) -> None:
         """Compare those again whose reads may be others now; a command of its own is needed only for new questions."""
@@ -208,6 +221,7 @@ class HostRun:
 
     def _report_outcome(self, one: Declared, outcome: Outcome) -> None:
         status = Status.FAILED if outcome.error else Status.CHANGED if one.operation.changed else Status.OK
+        self._running = None
         self._report(one, status, error=outcome.error, seconds=outcome.seconds)
         if outcome.error:
             self.fail(HostState.FAILED, f"{one.role}: {one.operation.name}: {outcome.error}")

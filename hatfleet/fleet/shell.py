@@ -11,6 +11,7 @@ import base64
 import secrets
 import shlex
 import threading
+from collections.abc import Callable
 
 import paramiko
 
@@ -19,6 +20,9 @@ from hatfleet.fleet.ssh import CommandOutput
 
 #: The whole environment of every command; nothing of the login user's dotfiles or of our own side is in it.
 ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8"
+
+#: How long to wait for the last words of a shell that ended, in seconds.
+_LAST_WORDS_S = 5.0
 
 
 class RemoteShell:
@@ -48,7 +52,10 @@ class RemoteShell:
         try:
             self.run("umask 022")
         except UnreachableError as error:
-            said = self._errors.decode(errors="replace").strip()
+            with self._errors_grew:
+                # What it complained about may come after its end.
+                self._errors_grew.wait_for(lambda: self._errors_end, timeout=_LAST_WORDS_S)
+                said = self._errors.decode(errors="replace").strip()
             raise UnreachableError(
                 f"no root shell: {said or error}",
                 hint="the login user needs sudo without a password (NOPASSWD), or log in as root"
@@ -56,8 +63,15 @@ class RemoteShell:
                 else "the login user needs /bin/sh",
             ) from error
 
-    def run(self, command: str, stdin: bytes | None = None) -> CommandOutput:
+    def run(
+        self, command: str, stdin: bytes | None = None, on_output: Callable[[bytes], None] = lambda data: None
+    ) -> CommandOutput:
         """Run one command and wait for its end; without ``stdin`` its standard input is empty.
+
+        Args:
+            command: A shell command.
+            stdin: What it reads.
+            on_output: Told what it prints, as it comes; the last of it may end with a few bytes of ours.
 
         Raises:
             UnreachableError: the connection was lost before the command ended.
@@ -65,13 +79,14 @@ class RemoteShell:
         mark = f"hatfleet-{secrets.token_hex(12)}"
         if stdin is not None:
             # A here-document: the input is in no process list, and base64 keeps it free of the mark.
-            command = f"base64 -d <<'{mark}' | ( {command}\n)\n{base64.encodebytes(stdin).decode()}{mark}\n"
+            feed = base64.encodebytes(stdin).decode()
+            command = f"{{ base64 -d | ( {command}\n); }} <<'{mark}'\n{feed}{mark}\n"
         # Quoted as one word: of a command that a cut connection truncates nothing runs.
         run = f"( eval {shlex.quote(command)} ) </dev/null"
         script = f"{run}\nrc=$?; printf '\\n%s %s\\n' {mark} $rc; printf '\\n%s\\n' {mark} >&2\n"
         try:
             self._channel.sendall(script.encode(errors="surrogateescape"))
-            stdout, rc = self._read_output(mark.encode())
+            stdout, rc = self._read_output(mark.encode(), on_output)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise UnreachableError(f"the connection was lost: {error or type(error).__name__}") from error
         return CommandOutput(rc, stdout, self._read_errors(mark.encode()))
@@ -80,13 +95,14 @@ class RemoteShell:
         """End the shell."""
         self._channel.close()
 
-    def _read_output(self, mark: bytes) -> tuple[bytes, int]:
+    def _read_output(self, mark: bytes, on_output: Callable[[bytes], None]) -> tuple[bytes, int]:
         received = bytearray()
         while not (received.endswith(b"\n") and received.rfind(b"\n" + mark + b" ") >= 0):
             data = self._channel.recv(65536)
             if not data:
                 raise EOFError("the shell ended before the command did")
             received += data
+            on_output(data)
         output, _, status = bytes(received).rpartition(b"\n" + mark + b" ")
         return output, int(status)
 

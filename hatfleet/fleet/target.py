@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hatfleet.fleet.connectors.base import Ended
-from hatfleet.ops.gather import Gathering, new_mark, sections
+from hatfleet.fleet.connectors.base import Ended, OnOutput
+from hatfleet.ops.gather import Gathering, Section, new_mark, sections
 from hatfleet.ops.reads import Read
 from hatfleet.ops.steps import Command, Operation
 
-#: Runs a shell script on the target as root.
-RunScript = Callable[[str], Ended]
+#: Runs a shell script on the target as root; the second argument is told what it prints, as it comes.
+RunScript = Callable[[str, OnOutput], Ended]
 
 #: Told of every round trip: what it was for, bytes sent and received, seconds.
 Trace = Callable[[str, int, int, float], None]
@@ -48,14 +48,14 @@ class Target:
         self._trace = trace
         self._known: dict[Read, Any] = {}
 
-    def run(self, purpose: str, script: str) -> Ended:
+    def run(self, purpose: str, script: str, on_output: OnOutput = lambda data: None) -> Ended:
         """Run a script and trace it.
 
         Raises:
             OSError: the target cannot be reached any more.
         """
         start_s = time.monotonic()
-        ended = self._run_script(script)
+        ended = self._run_script(script, on_output)
         received = len(ended.stdout) + len(ended.stderr)
         self._trace(purpose, len(script), received, time.monotonic() - start_s)
         return ended
@@ -93,17 +93,21 @@ class Target:
             self._known |= gathering.answers(ended.stdout, mark, said)
         return ended
 
-    def change(self, batch: Sequence[Operation], afterwards: Iterable[Read], prelude: str = "") -> list[Outcome]:
+    def change(
+        self,
+        batch: Sequence[Operation],
+        afterwards: Iterable[Read],
+        report: Callable[[Outcome], None],
+        prelude: str = "",
+    ) -> None:
         """Run the commands of operations in order, up to the first that fails, and read what they may have changed.
 
         Args:
             batch: Operations with commands.
             afterwards: What will be needed after the batch; of it, what is not known any more is read again in the
                 same command.
+            report: Told how each operation that was begun ended, as soon as that is known.
             prelude: A script that runs first.
-
-        Returns:
-            How each operation that was begun ended.
 
         Raises:
             OSError: the target cannot be reached any more.
@@ -113,14 +117,15 @@ class Target:
         self._forget(batch)
         gathering = Gathering((read for read in afterwards if read not in self._known), live=self.live)
         script = prelude + "".join(_operation_script(mark, n, operation) for n, operation in enumerate(batch))
-        ended = self.run("change", script + gathering.script(mark))
-        outcomes = _outcomes(ended.stdout, mark, batch)
-        if len(outcomes) < len(batch) and not (outcomes and outcomes[-1].error):
-            said = ended.stderr.decode(errors="replace").strip()
-            outcomes.append(Outcome(batch[len(outcomes)], said or "the shell on the target ended", 0.0))
-        if not outcomes[-1].error:
-            self._known |= gathering.answers(ended.stdout, mark, ended.stderr.decode(errors="replace").strip())
-        return outcomes
+        follower = _Follower(mark, batch, report)
+        ended = self.run("change", script + gathering.script(mark), follower.take)
+        said = ended.stderr.decode(errors="replace").strip()
+        if follower.failed:
+            return
+        if follower.done < len(batch):
+            report(Outcome(batch[follower.done], said or "the shell on the target ended", 0.0))
+            return
+        self._known |= gathering.answers(ended.stdout, mark, said)
 
     def forget_everything(self) -> None:
         """Take nothing for known any more."""
@@ -151,16 +156,36 @@ def _command_script(mark: str, command: Command) -> str:
     if command.stdin is None:
         return f"( {command.script}\n) </dev/null 2>&1"
     # A here-document: the input is in no process list, and base64 keeps it free of the mark.
-    return f"base64 -d <<'{mark}' | ( {command.script}\n) 2>&1\n{base64.encodebytes(command.stdin).decode()}{mark}"
+    feed = base64.encodebytes(command.stdin).decode()
+    return f"{{ base64 -d | ( {command.script}\n) 2>&1; }} <<'{mark}'\n{feed}{mark}"
 
 
-def _outcomes(output: bytes, mark: str, batch: Sequence[Operation]) -> list[Outcome]:
-    outcomes = []
-    for part in sections(output, mark):
-        if not part.key.startswith("op"):
-            break
+class _Follower:
+    """Follows the output of a batch and reports every operation when its part is complete."""
+
+    def __init__(self, mark: str, batch: Sequence[Operation], report: Callable[[Outcome], None]) -> None:
+        self.done = 0
+        self.failed = False
+        self._mark, self._batch, self._report = mark, batch, report
+        self._sign = f"\n{mark} ".encode()
+        self._rest = b""
+
+    def take(self, data: bytes) -> None:
+        """Take what came."""
+        self._rest += data
+        while self.done < len(self._batch) and not self.failed:
+            begin = self._rest.find(self._sign)
+            end = self._rest.find(b"\n", begin + 1)
+            if min(begin, end) < 0:
+                return
+            (part,) = sections(self._rest[: end + 1], self._mark)
+            self._rest = self._rest[end + 1 :]
+            self._end(part)
+
+    def _end(self, part: Section) -> None:
         since, now = part.words
         said = part.output.decode(errors="replace").strip() or "the command failed without a word"
-        operation = batch[int(part.key.removeprefix("op"))]
-        outcomes.append(Outcome(operation, said if part.status else "", float(now) - float(since)))
-    return outcomes
+        operation = self._batch[self.done]
+        self.done += 1
+        self.failed = part.status != 0
+        self._report(Outcome(operation, said if self.failed else "", float(now) - float(since)))

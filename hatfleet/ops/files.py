@@ -112,7 +112,7 @@ def directory(*, path: str, mode: str = "0755", owner: str = "root", group: str 
     yield Command(f"install -d -m {_normal_mode(mode)} -o {quote(owner)} -g {quote(group)} {quote(path)}")
 
 
-@operation(at="path")
+@operation(at="path", below=True)
 def link(*, path: str, target: str) -> Steps:
     """Have a symbolic link; a file or another link at the path is replaced in one step."""
     state: PathState = yield PathRead(path)
@@ -125,7 +125,7 @@ def link(*, path: str, target: str) -> Steps:
     )
 
 
-@operation(at="path")
+@operation(at="path", below=True)
 def absent(*, path: str) -> Steps:
     """Have nothing at a path: a file, a link (not what it points to) or a whole directory is removed."""
     state: PathState = yield PathRead(path)

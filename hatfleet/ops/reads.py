@@ -12,8 +12,13 @@ UNIT_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/lib/systemd", "/usr/local/
 class Read:
     """A question to the target; equal reads are asked once."""
 
-    def depends_on(self, path: str) -> bool:
-        """Whether the answer may be another one after something at ``path`` was made, replaced or removed."""
+    def depends_on(self, path: str, *, below: bool) -> bool:
+        """Whether the answer may be another one after something at ``path`` was made or changed.
+
+        Args:
+            path: What was changed; folders above it may have been made.
+            below: Whether what was below it may be gone, too.
+        """
         raise NotImplementedError
 
 
@@ -42,9 +47,9 @@ class PathRead(Read):
     path: str
     content: bool = False
 
-    def depends_on(self, path: str) -> bool:
-        """Whether one path is the other, or lies below it."""
-        return self.path == path or self.path.startswith(f"{path}/") or path.startswith(f"{self.path}/")
+    def depends_on(self, path: str, *, below: bool) -> bool:
+        """Whether it is that path, a folder above it, or something below it that may be gone."""
+        return path == self.path or path.startswith(f"{self.path}/") or (below and self.path.startswith(f"{path}/"))
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,9 @@ class TextRead(Read):
 
     path: str
 
-    def depends_on(self, path: str) -> bool:
-        """Whether it is the file or a folder above it."""
-        return self.path == path or self.path.startswith(f"{path}/")
+    def depends_on(self, path: str, *, below: bool) -> bool:
+        """Whether it is the file, or may be gone with a folder above it."""
+        return path == self.path or (below and self.path.startswith(f"{path}/"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class PackagesRead(Read):
 
     names: tuple[str, ...]
 
-    def depends_on(self, path: str) -> bool:  # noqa: ARG002
+    def depends_on(self, path: str, *, below: bool) -> bool:  # noqa: ARG002
         """No file of a role changes what is installed."""
         return False
 
@@ -85,7 +90,7 @@ class UnitRead(Read):
 
     name: str
 
-    def depends_on(self, path: str) -> bool:
+    def depends_on(self, path: str, *, below: bool) -> bool:
         """Whether systemd would see the file."""
         return path.startswith(UNIT_FOLDERS)
 
@@ -100,6 +105,6 @@ class ShellRead(Read):
 
     script: str
 
-    def depends_on(self, path: str) -> bool:  # noqa: ARG002
+    def depends_on(self, path: str, *, below: bool) -> bool:  # noqa: ARG002
         """Nobody knows what a script reads."""
         return True

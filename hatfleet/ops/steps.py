@@ -84,10 +84,12 @@ class Effects:
     Args:
         reads: Kinds of reads; None is every kind.
         at: Name of the argument that is the one path it changes, besides these kinds.
+        below: Whether what was below that path may be gone afterwards.
     """
 
     reads: tuple[type[Read], ...] | None = None
     at: str | None = None
+    below: bool = False
 
 
 @dataclass(eq=False)
@@ -124,7 +126,8 @@ class Operation:
         """Whether a read that was made before its commands ran has to be made again."""
         if self.effects.reads is None or isinstance(read, self.effects.reads):
             return True
-        return self.effects.at is not None and read.depends_on(str(self.arguments[self.effects.at]))
+        at = self.effects.at
+        return at is not None and read.depends_on(str(self.arguments[at]), below=self.effects.below)
 
     def digest(self) -> str:
         """Return a sha256 over its kind and all its arguments, the content of files among them."""
@@ -219,7 +222,7 @@ class OperationKind:
 
 
 def operation(
-    *, affects: tuple[type[Read], ...] | None = None, at: str | None = None
+    *, affects: tuple[type[Read], ...] | None = None, at: str | None = None, below: bool = False
 ) -> Callable[[Callable[..., Steps]], OperationKind]:
     """Make an operation out of a generator function with keyword arguments.
 
@@ -228,6 +231,7 @@ def operation(
     Args:
         affects: The kinds of reads that its commands may change; every kind by default.
         at: The argument that is the one path its commands change, besides those kinds.
+        below: Whether what was below that path may be gone afterwards.
     """
-    effects = Effects(() if affects is None and at else affects, at)
+    effects = Effects(() if affects is None and at else affects, at, below)
     return lambda body: OperationKind(body, effects)

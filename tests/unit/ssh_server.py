@@ -109,6 +109,7 @@ class SshServer:
             known_hosts=known_hosts,
             become=False,
             connect_timeout_s=5,
+            lease_file=str(self.folder / "lease"),
         )
         threading.Thread(target=self._serve, daemon=True).start()
 

@@ -127,7 +127,8 @@ def test_operations_of_different_hosts_keep_their_own_names(
         ops.file(name=f"file of {device.name}", path=f"{settings.root}/{device.name}", content="x", **OWNER)
     """
     role(make_role, code)
-    other = HostJob(name="node-2", connection=server.connection, roles=())
+    connection = server.connection.model_copy(update={"lease_file": f"{server.folder}/other-lease"})
+    other = HostJob(name="node-2", connection=connection, roles=())
     report = run_job(make_job("demo", hosts=(other,)))
     assert [[op.name for op in host.operations] for host in report.hosts] == [["file of node-1"], ["file of node-2"]]
 

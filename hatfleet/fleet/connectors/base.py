@@ -6,7 +6,7 @@ A shell on the target writes and reads files with the rights of the wanted user,
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,10 @@ class Ended:
     status: int
     stdout: bytes
     stderr: bytes
+
+
+#: Told what a script prints.
+OnOutput = Callable[[bytes], None]
 
 
 class StreamConnector(BaseConnector):
@@ -49,8 +53,12 @@ class StreamConnector(BaseConnector):
         """
         raise NotImplementedError
 
-    def run_script(self, script: str) -> Ended:
+    def run_script(self, script: str, on_output: OnOutput = lambda data: None) -> Ended:
         """Run a shell script on the target as root, whatever its length; it reads nothing.
+
+        Args:
+            script: The script.
+            on_output: Told what it prints on its standard output, as soon as that is known.
 
         Raises:
             OSError: the target cannot be reached any more.

@@ -12,7 +12,7 @@ from pyinfra.connectors.util import make_unix_command
 
 from hatfleet.common.errors import HatfleetError
 from hatfleet.fleet import ssh
-from hatfleet.fleet.connectors.base import Ended, StreamConnector
+from hatfleet.fleet.connectors.base import Ended, OnOutput, StreamConnector
 from hatfleet.fleet.job import Connection
 from hatfleet.fleet.shell import RemoteShell
 
@@ -42,12 +42,12 @@ class NodeConnector(StreamConnector):
             self.client.close()
         self.client = self.shell = None
 
-    def run_script(self, script: str) -> Ended:
+    def run_script(self, script: str, on_output: OnOutput = lambda data: None) -> Ended:
         """Run a script in the open shell."""
         if self.shell is None:
             raise OSError("not connected")
         try:
-            output = self.shell.run(script)
+            output = self.shell.run(script, on_output=on_output)
         except HatfleetError as error:
             raise OSError(str(error)) from error
         return Ended(output.rc, output.stdout, output.stderr)

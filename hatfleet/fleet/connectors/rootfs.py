@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.connectors.util import make_unix_command
 
 from hatfleet.common.errors import HatfleetError
-from hatfleet.fleet.connectors.base import Ended, StreamConnector
+from hatfleet.fleet.connectors.base import Ended, OnOutput, StreamConnector
 from hatfleet.fleet.connectors.holder import Holder
 
 
@@ -42,13 +42,14 @@ class RootfsConnector(StreamConnector):
         if holder is not None:
             holder.stop()
 
-    def run_script(self, script: str) -> Ended:
+    def run_script(self, script: str, on_output: OnOutput = lambda data: None) -> Ended:
         """Run a script inside; it travels on standard input, where its length does not matter."""
         if self.holder is None:
             raise OSError("not connected")
         # Quoted as one word: if we are killed while we send it, nothing of it runs.
         feed = f"eval {shlex.quote(script)}\n".encode(errors="surrogateescape")
         output = self.holder.execute(["/bin/sh"], stdin=feed)
+        on_output(output.stdout)
         return Ended(output.returncode, output.stdout, output.stderr)
 
     def execute(
