@@ -90,7 +90,7 @@ class UnitRead(Read):
 
     name: str
 
-    def depends_on(self, path: str, *, below: bool) -> bool:
+    def depends_on(self, path: str, *, below: bool) -> bool:  # noqa: ARG002
         """Whether systemd would see the file."""
         return path.startswith(UNIT_FOLDERS)
 

@@ -9,6 +9,7 @@ from hatfleet.ops import (
     Note,
     OperationError,
     PackagesRead,
+    PathRead,
     ShellRead,
     Steps,
     absent,
@@ -79,11 +80,14 @@ def authorized_keys(*, login: str, keys: Sequence[str]) -> Steps:
     account = yield ShellRead(f"getent passwd {quote(login)} | cut -d: -f6; id -gn {quote(login)} 2>/dev/null || true")
     home, group = account if len(account) == 2 else (f"/home/{login}", login)
     folder = f"{home}/.ssh"
+    second = f"{folder}/authorized_keys2"
+    # Asked for together, so that the bodies below find their answers without a command each.
+    yield (PathRead(folder), PathRead(f"{folder}/authorized_keys", content=True), PathRead(second))
     yield from directory.body(path=folder, mode="0700", owner=login, group=group)
     content = "".join(f"{key}\n" for key in keys)
     yield from file.body(path=f"{folder}/authorized_keys", content=content, mode="0600", owner=login, group=group)
     # sshd reads this second file by default: keys in it would not be declared anywhere.
-    yield from absent.body(path=f"{folder}/authorized_keys2")
+    yield from absent.body(path=second)
 
 
 @operation()

@@ -141,7 +141,7 @@ def test_two_commands_of_one_operation_stop_at_the_first_that_fails(tmp_path: Pa
         yield Command("cat >&2; false", stdin=b"first said no")
         yield Command(f"touch {tmp_path}/second")
 
-    events = run(LocalTarget(live=False), lambda: both())
+    events = run(LocalTarget(live=False), both)
     assert finished(events) == {"both": Status.FAILED}
     assert list(tmp_path.iterdir()) == []
 
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_stops_before_anything_is_changed(tmp_path: Path) ->
         ops.file(path=f"{tmp_path}/a", content="a", **OWNER)
         unreadable(name="the second")
 
-    with pytest.raises(OperationError, match="the second: could not read .*broken"):
+    with pytest.raises(OperationError, match=r"the second: could not read .*broken"):
         run(LocalTarget(live=False), role)
     assert list(tmp_path.iterdir()) == []
 
@@ -198,7 +198,7 @@ def test_several_reads_at_once_are_answered_in_order() -> None:
         answers = yield (ShellRead("echo 1"), PathRead("/nonexistent"))
         seen.extend(answers)
 
-    compared(lambda: two())
+    compared(two)
     assert seen[0] == ["1"] and seen[1].kind == "absent"
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from hatfleet.common.errors import ExitCode, InputError
 from hatfleet.fleet.job import HostJob, Job, Mode
+from hatfleet.fleet.lease import Lease
 from hatfleet.fleet.results import Event, HostState, OpStarted, RunReport, Status
 from hatfleet.fleet.runner import run_job
 from tests.unit.ssh_server import SshServer
@@ -195,3 +196,85 @@ def test_role_that_does_not_load_is_bad_input(make_role: MakeRole, make_job: Mak
     role(make_role, "import nonsense_that_is_not_there\n")
     with pytest.raises(InputError, match="does not load"):
         run_job(make_job("demo"))
+
+
+def test_operations_of_pyinfra_keep_their_place_among_ours(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path
+) -> None:
+    code = """
+    from pyinfra.operations import files, server
+
+    def image(settings):
+        ops.file(name="ours", path=settings.root + "/a", content="x", **OWNER)
+        copied = server.shell(name="theirs", commands=[f"cp {settings.root}/a {settings.root}/b"])
+        link = files.link(name="their link", path=settings.root + "/l", target=settings.root + "/b")
+        ops.on_change(name="follow", triggers=[link], command=f"echo ran >> {settings.root}/log")
+    """
+    role(make_role, code)
+    first, second = run_job(make_job("demo")), run_job(make_job("demo"))
+    assert list(statuses(first).items()) == [
+        ("ours", Status.CHANGED),
+        ("theirs", Status.CHANGED),
+        ("their link", Status.CHANGED),
+        ("follow", Status.CHANGED),
+    ]
+    assert statuses(second) == {
+        "ours": Status.OK,
+        "theirs": Status.CHANGED,
+        "their link": Status.OK,
+        "follow": Status.OK,
+    }
+    assert (tmp_path / "target" / "b").read_text() == "x"
+    assert (tmp_path / "target" / "log").read_text() == "ran\n"
+
+
+def test_a_failing_operation_of_pyinfra_stops_its_host(make_role: MakeRole, make_job: MakeJob, tmp_path: Path) -> None:
+    code = """
+    from pyinfra.operations import server
+
+    def image(settings):
+        server.shell(name="theirs", commands=["echo not like this >&2; false"])
+        ops.file(name="ours", path=settings.root + "/a", content="x", **OWNER)
+    """
+    role(make_role, code)
+    report = run_job(make_job("demo"))
+    assert statuses(report) == {"theirs": Status.FAILED}
+    assert "not like this" in report.hosts[0].error
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_a_host_that_another_operator_changes_is_left_alone(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path, server: SshServer
+) -> None:
+    role(make_role, TWO_FILES)
+    job = make_job("demo")
+    with subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        other.stdin.write(f"( {Lease('ben@admin-2', 600, server.connection.lease_file).script}\n)\necho rc $?\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "rc 0\n"
+        report = run_job(job)
+        assert report.hosts[0].state is HostState.LOCKED
+        assert "ben@admin-2 is changing this device" in report.hosts[0].error
+        assert report.exit_code is ExitCode.FAILED
+        assert list((tmp_path / "target").iterdir()) == []
+        assert run_job(job.model_copy(update={"mode": Mode.PLAN})).hosts[0].state is HostState.CHANGED, (
+            "a plan may look"
+        )
+    assert run_job(job).hosts[0].state is HostState.CHANGED
+
+
+def test_a_plan_and_an_unchanged_apply_cost_few_commands(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+    def image(settings):
+        for number in range(24):
+            ops.file(name=str(number), path=f"{settings.root}/{number}", content=str(number), **OWNER)
+    """
+    role(make_role, code)
+    run_job(make_job("demo"))
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("HATFLEET_TRACE", str(trace))
+    assert run_job(make_job("demo")).hosts[0].state is HostState.OK
+    assert len(trace.read_text().splitlines()) == 1
