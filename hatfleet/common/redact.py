@@ -6,14 +6,16 @@ whatever a role, a device or an exception says, in whatever common encoding, pas
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import json
 import shlex
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
 from itertools import takewhile
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 from urllib.parse import quote, quote_plus
 
 #: What stands in place of a secret. Shorter than any secret, so that it never holds one itself.
@@ -99,6 +101,14 @@ class RedactingStream(io.TextIOBase):
         self._stream.write(self._redactor.text(self._line))
         self._stream.flush()
         self._line = ""
+
+
+def redact_output(redactor: Redactor) -> RedactingStream:
+    """Send whatever this process prints, tracebacks included, to standard error with the secrets covered."""
+    stream = RedactingStream(sys.stderr, redactor)
+    sys.stdout = sys.stderr = cast("TextIO", stream)
+    atexit.register(stream.finish)
+    return stream
 
 
 def _parts(secret: str) -> Iterator[str]:
