@@ -21,6 +21,7 @@ from hatfleet.common.age import (
     decrypt,
     parse_identities,
     parse_recipient,
+    read_stanzas,
 )
 from hatfleet.common.errors import ErrorCollector, InputError, Where
 from hatfleet.common.files import write_atomic
@@ -229,17 +230,24 @@ class Vault:
     def _text(self, value: Encrypted, where: Where) -> str:
         known = self._known.get(value)
         if known is None:
-            identities = self.identities()
             try:
-                known = check_value(decrypt(value.armour, identities))
-            except NoMatchError:
-                known = self._no_match(identities)
+                read_stanzas(value.armour)
             except InputError as error:
                 known = error
+            else:
+                known = self._decrypted(value, self.identities())
             self._known[value] = known
         if isinstance(known, InputError):
             raise InputError(f"cannot be decrypted: {known.message}", hint=known.hint, where=where)
         return known
+
+    def _decrypted(self, value: Encrypted, identities: Sequence[Identity]) -> str | InputError:
+        try:
+            return check_value(decrypt(value.armour, identities))
+        except NoMatchError:
+            return self._no_match(identities)
+        except InputError as error:
+            return error
 
     def _no_match(self, identities: Sequence[Identity]) -> InputError:
         files = ", ".join(map(str, self.files))
