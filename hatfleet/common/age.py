@@ -7,7 +7,6 @@ read: it names the kind of every recipient, and of SSH keys a fingerprint.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -90,7 +89,7 @@ def parse_recipient(text: str) -> Recipient:
         if words[0] in _SSH_KINDS:
             return Recipient(plain, Stanza(words[0], _ssh_tag(words[1:2])), pyrage.ssh.Recipient.from_str(plain))
         return Recipient(plain, Stanza("X25519"), pyrage.x25519.Recipient.from_str(plain))
-    except (pyrage.RecipientError, binascii.Error) as error:
+    except (pyrage.RecipientError, ValueError) as error:
         raise InputError(f"{plain[:40]!r}… is damaged: it is no valid public key", hint=hint) from error
 
 
@@ -135,7 +134,7 @@ def read_stanzas(armour: str) -> tuple[Stanza, ...]:
         raise InputError(f"not an age file: it does not begin with {ARMOUR_BEGIN}", hint=f"make one with: {_ENCRYPT}")
     try:
         data = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise _damaged() from error
     header, end, _ = data.partition(b"\n---")
     if not header.startswith(_BINARY_BEGIN) or not end:

@@ -97,8 +97,10 @@ def _misplaced(node: Node, field: Schema, schema: Schema, path: Sequence[str]) -
 def _hinges_on_secret(detail: ErrorDetails, schema: Schema, node: Node | None) -> bool:
     """Whether an error may come from the words that stand for an encrypted value, or from a rule over several."""
     _, target, _ = _locate(detail, schema, node)
-    if target is None or isinstance(target.value, Encrypted):
-        return target is not None
+    if target is None or detail["type"] == "extra_forbidden":
+        return False
+    if isinstance(target.value, Encrypted):
+        return True
     return detail["type"] in ("value_error", "assertion_error") and any(target.encrypted())
 
 

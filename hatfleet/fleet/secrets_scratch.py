@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from hatfleet.common.errors import HatfleetError, InputError, MissingToolError
+from hatfleet.common.errors import HatfleetError, InputError
 
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 
@@ -37,7 +37,7 @@ def edit_text(text: str, *, allow_disk: bool) -> str:
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "editor")
     command += _EDITOR_OPTIONS.get(Path(command[0]).name, ()) if command else ()
     if not command or not shutil.which(command[0]):
-        raise MissingToolError(command[0] if command else "editor", "nano, and set EDITOR") from None
+        raise InputError(f"there is no editor {' '.join(command[:1])!r}", hint="name one: EDITOR=nano")
     with private_folder(allow_disk=allow_disk) as folder:
         file = folder / "secret"
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
