@@ -43,7 +43,7 @@ SETTINGS = '''
 '''
 
 #: Long enough to be cut by pytest, with characters that every encoding changes.
-SECRET = "Tr0ub4dor & 3's \"horse\" staple/%ä"
+SECRET = 'Tr0ub4dor & 3\'s "horse" staple/%ä'
 
 
 def no_passphrase(file: Path) -> str:

@@ -151,7 +151,7 @@ def test_an_identity_does_not_show_itself() -> None:
 
 def test_damage_never_gives_other_data_nor_a_traceback() -> None:
     armour = encrypt(b"the data" * 10, [RECIPIENT])
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     for _ in range(300):
         place = chance.randrange(len(armour))
         changed = armour[:place] + chance.choice(["", "A", "=", "\n", "ü"]) + armour[place + chance.randrange(40) :]

@@ -80,7 +80,8 @@ def test_a_command_that_fails_and_echoes_it_is_covered(site: SecretSite) -> None
         def image(settings):
             first = ops.file(name="first", path=settings.root + "/a", content="x", **OWNER)
             said = shlex.quote(settings.passphrase.get_secret_value())
-            ops.on_change(name="show " + said, triggers=[first], command=f"echo {said} >&2; printf %s {said} | base64 >&2; false")
+            command = f"echo {said} >&2; printf %s {said} | base64 >&2; false"
+            ops.on_change(name="show " + said, triggers=[first], command=command)
     """)
     done = provision(site, "apply", "-v")
     assert done.returncode == 1
