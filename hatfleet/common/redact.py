@@ -42,18 +42,38 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for part in _parts(secret) for form in _encodings(part)}
-        self._forms = tuple(form for form in forms if len(form) >= MIN_LENGTH)
+        # Looked up by their first and last characters, so that a text costs the same for one secret and for thousands.
+        self._heads: dict[str, list[str]] = {}
+        self._tails: dict[str, list[str]] = {}
+        for form in forms:
+            if len(form) >= MIN_LENGTH:
+                self._heads.setdefault(form[:EDGE_LENGTH], []).append(form)
+                self._tails.setdefault(form[-EDGE_LENGTH:], []).append(form)
+        self._lengths = sorted({len(edge) for edge in self._heads})
 
     def __bool__(self) -> bool:
-        return bool(self._forms)
+        return bool(self._heads)
 
     def text(self, text: str) -> str:
         """Return the text with every secret in it replaced by ``MARK``."""
         pieces, done = [], 0
-        for start, end in _union(span for form in self._forms for span in _places(form, text)):
+        for start, end in _union(self._places(text)):
             pieces += [text[done:start], MARK]
             done = end
         return "".join([*pieces, text[done:]])
+
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where a form of a secret stands in the text, also where only its beginning or its end does."""
+        for length in self._lengths:
+            for start in range(len(text) - length + 1):
+                end = start + length
+                edge = text[start:end]
+                for form in self._heads.get(edge, ()):
+                    found = text[start : start + _alike(form, text[start : start + len(form)])]
+                    # A line break at the end belongs to the text around: a diff keeps its lines.
+                    yield start, start + len(found.rstrip("\n"))
+                for form in self._tails.get(edge, ()):
+                    yield end - _alike(form[::-1], text[max(0, end - len(form)) : end][::-1]), end
 
     def data(self, value: Any, keep: Collection[str] = ()) -> Any:
         """Return data with the secrets in all its strings covered.
@@ -146,30 +166,9 @@ def _base64_forms(data: bytes) -> Iterator[str]:
     yield from base64.encodebytes(data).decode().splitlines()
 
 
-def _places(form: str, text: str) -> Iterator[tuple[int, int]]:
-    """Yield where a form stands in the text, also where only its beginning or its end does."""
-    if len(form) <= EDGE_LENGTH:
-        yield from ((start, start + len(form)) for start in _finds(form, text))
-        return
-    for start in _finds(form[:EDGE_LENGTH], text):
-        length = _alike(form, text[start : start + len(form)])
-        # A line break at the end belongs to the text around: a diff keeps its lines.
-        yield start, start + len(text[start : start + length].rstrip("\n"))
-    for start in _finds(form[-EDGE_LENGTH:], text):
-        end = start + EDGE_LENGTH
-        yield end - _alike(form[::-1], text[max(0, end - len(form)) : end][::-1]), end
-
-
 def _alike(one: str, other: str) -> int:
     """Return how many characters at the beginning are the same."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _finds(word: str, text: str) -> Iterator[int]:
-    start = text.find(word)
-    while start >= 0:
-        yield start
-        start = text.find(word, start + 1)
 
 
 def _union(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
@@ -36,7 +37,7 @@ from hatfleet.common.errors import InputError
 KEY = pyrage.x25519.Identity.generate()
 IDENTITY = parse_identities(f"# mine\n\n{KEY}\n".encode(), lambda: "")
 RECIPIENT = parse_recipient(str(KEY.to_public()))
-SSH_KEYS = {
+SSH_KEYS: dict[str, Any] = {
     "ssh-ed25519": Ed25519PrivateKey.generate(),
     "ssh-rsa": generate_rsa(65537, 2048),
     "ecdsa": generate_ec(SECP256R1()),
@@ -173,7 +174,7 @@ needs_age = pytest.mark.skipif(not shutil.which("age"), reason="the program age 
 @needs_age
 def test_age_reads_what_we_write(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
-    argv = ["age", "-d", "-i", tmp_path / "key"]
+    argv = ["age", "-d", "-i", str(tmp_path / "key")]
     done = subprocess.run(argv, input=encrypt(b"data", [RECIPIENT]).encode() + b"\n", capture_output=True, check=True)
     assert done.stdout == b"data"
 
@@ -181,7 +182,7 @@ def test_age_reads_what_we_write(tmp_path: Path) -> None:
 @needs_age
 def test_we_read_what_age_writes(tmp_path: Path) -> None:
     (tmp_path / "recipients.txt").write_text(f"# all\n{RECIPIENT.text}\n{ssh_key('ssh-ed25519')[1]} me\n")
-    argv = ["age", "-a", "-R", tmp_path / "recipients.txt"]
+    argv = ["age", "-a", "-R", str(tmp_path / "recipients.txt")]
     armour = subprocess.run(argv, input=b"data", capture_output=True, check=True).stdout.decode()
     assert decrypt(armour, IDENTITY) == b"data"
     assert decrypt(armour, parse_identities(ssh_key("ssh-ed25519")[0], lambda: "")) == b"data"
