@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,6 +15,7 @@ from click.shell_completion import CompletionItem
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.paths import state_dir
 from hatfleet.common.site import Site
+from hatfleet.common.yamlfile import load_yaml
 from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory
 
 
@@ -45,6 +47,17 @@ def complete_inventories(_ctx: click.Context, _param: click.Parameter, incomplet
             yield "lab", "the virtual devices"
 
     return _offer(names, "", incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+def complete_secrets(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the key paths of the secrets in the file that the command line names."""
+
+    def names() -> Iterable[tuple[str, str]]:
+        file = ctx.params.get("file") or ctx.params.get("target")
+        if file is not None:
+            yield from ((".".join(map(str, path)), "secret") for path, _ in load_yaml(Path(file)).encrypted())
+
+    return _offer(names, "", incomplete)
 
 
 def _last_term(incomplete: str, dividers: str) -> tuple[str, str]:

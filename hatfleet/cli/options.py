@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from hatfleet.cli.complete import complete_hosts, complete_inventories, complete_roles
+from hatfleet.cli.identity import identity_options, make_vault
 from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
 from hatfleet.fleet.inventory import Inventory, inventory_paths, load_inventory, select_hosts
@@ -50,7 +51,8 @@ verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show what i
 
 
 def target_options(command: F) -> F:
-    """Add the options that choose hosts and roles."""
+    """Add the options that choose hosts and roles, and how their secrets are decrypted."""
+    command = identity_options(command)
     for option in (verbose_option, json_option, deploy_option, roles_option, limit_option, inventory_option):
         command = option(command)
     return command
@@ -102,5 +104,5 @@ def choose_targets(inventories: tuple[str, ...], limit: str | None, roles: str |
     hosts = select_hosts(inventory, limit)
     if not hosts:
         raise InputError("no host to work on: the inventory or the limit is empty", hint="see: provision inventory")
-    jobs = resolve_hosts(site, inventory, hosts, chosen)
+    jobs = resolve_hosts(site, inventory, hosts, chosen, make_vault(site))
     return Targets(site, tuple(str(path) for path in paths), inventory, chosen, jobs)

@@ -16,6 +16,11 @@ def state_dir() -> Path:
     return _xdg("XDG_STATE_HOME", ".local/state")
 
 
+def config_dir() -> Path:
+    """What the admin sets once (``$XDG_CONFIG_HOME/hatfleet``): the age identity."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
 def _xdg(variable: str, default: str) -> Path:
     base = os.environ.get(variable, "")
     # The specification: a relative path in these variables is to be ignored.

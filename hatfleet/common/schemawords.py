@@ -43,6 +43,12 @@ def known_keys(field: Schema, root: Schema) -> list[str]:
     return own
 
 
+def is_secret(field: Schema, root: Schema) -> bool:
+    """Whether a field is declared as a secret (``SecretStr``, ``SecretBytes``, or one of them or nothing)."""
+    branches = [branch for branch in _branches(field, root) if branch.get("type") != "null"]
+    return all(is_secret(branch, root) for branch in branches) if branches else field.get("writeOnly") is True
+
+
 def describe(field: Schema, root: Schema) -> str:
     """Say in words what is allowed: ``an integer from 1 to 10 (default 4)``."""
     words = _describe(field, root)
@@ -110,6 +116,7 @@ def _count(field: Schema, suffix: str, unit: str) -> str:
 
 
 _FORMATS = {
+    "password": "a secret, encrypted with !age",
     "path": "a path",
     "file-path": "the path of a file",
     "date": "a date (2026-01-31)",

@@ -1,7 +1,8 @@
 """YAML as data that remembers where it was written.
 
 Every value knows its file and line, so that an error, and later an explanation, can point at the very line. Only
-plain data is read: no tag builds an object, a key written twice is an error instead of a silent loss.
+plain data is read: no tag builds an object, a key written twice is an error instead of a silent loss. The one tag of
+ours, ``!age``, marks an encrypted value; it stays encrypted here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ MAX_DEPTH = 100
 #: Values in one file once aliases are written out: stops a few lines of nested aliases from filling the memory.
 MAX_VALUES = 500_000
 
+#: The tag of an encrypted value, and how such a value is shown wherever values are shown.
+AGE_TAG = "!age"
+AGE_SHOWN = "!age (encrypted)"
+
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 
@@ -43,23 +48,48 @@ _SCALARS: dict[str, Callable[[yaml.ScalarNode], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """A value in a YAML file: a scalar, a tuple of nodes, or a mapping from key to node."""
+class Encrypted:
+    """A value tagged ``!age``, as it was written: an ASCII-armoured age file."""
 
-    value: Scalar | tuple[Node, ...] | Mapping[str, Node]
+    armour: str
+
+    def __str__(self) -> str:
+        return AGE_SHOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value in a YAML file: a scalar, an encrypted one, a tuple of nodes, or a mapping from key to node."""
+
+    value: Scalar | Encrypted | tuple[Node, ...] | Mapping[str, Node]
     file: Path
     line: int
     """Where the value begins; for a value in a mapping, the line of its key (1-based)."""
     text: str = ""
     """A scalar as it was written (``0644``), before YAML made 420 of it; empty for everything else."""
 
-    def plain(self) -> Any:
-        """Return the value as ordinary Python data, without places."""
+    def plain(self, reveal: Callable[[Encrypted], Any] = str) -> Any:
+        """Return the value as ordinary Python data, without places.
+
+        Args:
+            reveal: What to put in place of an encrypted value; by default the words that it is one.
+        """
         if isinstance(self.value, Mapping):
-            return {key: child.plain() for key, child in self.value.items()}
+            return {key: child.plain(reveal) for key, child in self.value.items()}
         if isinstance(self.value, tuple):
-            return [child.plain() for child in self.value]
-        return self.value
+            return [child.plain(reveal) for child in self.value]
+        return reveal(self.value) if isinstance(self.value, Encrypted) else self.value
+
+    def encrypted(self, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Node]]:
+        """Yield every encrypted value in it with its key path, which starts with ``path``."""
+        if isinstance(self.value, Encrypted):
+            yield path, self
+        elif isinstance(self.value, Mapping):
+            for key, child in self.value.items():
+                yield from child.encrypted((*path, key))
+        elif isinstance(self.value, tuple):
+            for index, child in enumerate(self.value):
+                yield from child.encrypted((*path, index))
 
     def child(self, key: str | int) -> Node | None:
         """Return the value under a key or at an index, or None."""
@@ -109,6 +139,8 @@ class Node:
             return "a list"
         if self.value is None:
             return "nothing"
+        if isinstance(self.value, Encrypted):
+            return AGE_SHOWN
         written = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         return repr(written) if isinstance(self.value, str) else written
 
@@ -180,6 +212,8 @@ class _Builder:
         self.count += 1
         if self.count > MAX_VALUES:
             raise InputError(f"more than {MAX_VALUES} values once aliases are written out", where=Where(self.file))
+        if isinstance(node, yaml.ScalarNode) and node.tag == AGE_TAG:
+            return Node(Encrypted(node.value), self.file, line)
         if isinstance(node, yaml.ScalarNode):
             return Node(self._scalar(node), self.file, line, node.value)
         if id(node) in self.open:

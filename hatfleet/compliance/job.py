@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from hatfleet.common.errors import ExitCode, HatfleetError, InputError, InputErrors, Where
 from hatfleet.compliance.results import ControlResult, Listing
-from hatfleet.fleet.job import Connection, Message, RoleRun
+from hatfleet.fleet.job import Connection, Message, RoleRun, secrets_of
 
 
 class ListJob(Message):
@@ -32,11 +32,17 @@ class CheckJob(Message):
     on_this_machine: bool = False
     """Run on the machine that the worker runs on, as its user, instead of over a connection."""
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values in the settings that must not be seen."""
+        return secrets_of(self.roles)
+
     @model_validator(mode="after")
-    def _exactly_one_target(self) -> Self:
+    def _can_run(self) -> Self:
         # A forgotten connection must never turn the admin's own machine into the device that is judged.
         if (self.connection is None) != self.on_this_machine:
             raise ValueError("give a connection, or on_this_machine=True, and not both")
+        secrets_of(self.roles)
         return self
 
 

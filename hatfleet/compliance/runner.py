@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from hatfleet import __version__
 from hatfleet.common.errors import ExitCode, HatfleetError, InputError, InputErrors
+from hatfleet.common.redact import Redactor
 from hatfleet.common.run import end_process_group
 from hatfleet.common.site import Site
 from hatfleet.compliance.job import (
@@ -241,6 +242,7 @@ class _Worker:
         )
         assert self._process.stdin and self._process.stdout
         self.output = self._process.stdout
+        self._redact = Redactor(job.secrets if isinstance(job, CheckJob) else ()).text
         self._partial = b""
         self.listing: Listing | None = None
         self.image: str | None = None
@@ -285,7 +287,7 @@ class _Worker:
         code = self._process.wait()
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         self._stderr.seek(0)
-        said = self._stderr.read().decode(errors="replace").strip().splitlines()
+        said = self._redact(self._stderr.read().decode(errors="replace")).strip().splitlines()
         return f"the worker process ended {how}" + (f" ({printable(said[-1])})" if said else "")
 
 

@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from hatfleet.common.errors import HatfleetError
+from hatfleet.common.redact import Redactor, redact_output
 from hatfleet.common.site import Site
 from hatfleet.compliance.backend import Execute, make_host, on_this_machine, over_ssh
 from hatfleet.compliance.checker import Checker
@@ -31,7 +32,7 @@ from hatfleet.compliance.job import (
     Stopped,
 )
 from hatfleet.compliance.results import printable
-from hatfleet.fleet.job import Message
+from hatfleet.fleet.job import Message, redacted_json
 from hatfleet.fleet.roles import DeviceContext, load_role_info
 
 Emit = Callable[[Message], None]
@@ -44,8 +45,11 @@ def main() -> None:
     """Do the job on standard input."""
     # With its own pytest plugin loaded, testinfra would test the admin's machine instead of the device.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    emit = _claim_stdout()
+    claimed = _claim_stdout()
     job = JOB.validate_json(sys.stdin.buffer.read())
+    redactor = Redactor(job.secrets if isinstance(job, CheckJob) else ())
+    redact_output(redactor)
+    emit = _emitter(claimed, redactor)
     try:
         if isinstance(job, ListJob):
             _list(job, emit)
@@ -57,13 +61,16 @@ def main() -> None:
         emit(Done())
 
 
-def _claim_stdout() -> Emit:
+def _claim_stdout() -> IO[bytes]:
     """Keep standard output for events; what checks print goes to standard error."""
     events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    return events
 
+
+def _emitter(events: IO[bytes], redactor: Redactor) -> Emit:
     def emit(event: Message) -> None:
-        events.write(event.model_dump_json().encode() + b"\n")
+        events.write(redacted_json(event, redactor) + b"\n")
         events.flush()
 
     return emit

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hatfleet.common.errors import HatfleetError
+from hatfleet.common.redact import Redactor
 from hatfleet.common.site import Site
 from hatfleet.fleet.job import HostJob, Job
 from hatfleet.fleet.roles import DeviceContext, Half, RoleCode, load_role_code
@@ -116,7 +117,7 @@ def main() -> int:
     try:
         roles = load_roles(job)
     except HatfleetError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(Redactor(job.secrets).text(f"{error}\n"))
         return int(error.exit_code)
     for host in job.hosts:
         try:
@@ -128,7 +129,7 @@ def main() -> int:
             {"role": d.role, "half": d.half.value, "name": d.operation.name, "digest": d.operation.digest()}
             for d in declared
         ]
-    json.dump({"hosts": hosts, "errors": errors}, sys.stdout)
+    json.dump(Redactor(job.secrets).data({"hosts": hosts, "errors": errors}), sys.stdout)
     return 0
 
 

@@ -7,16 +7,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
 from hatfleet.common.errors import ErrorCollector, InputError, nearest
+from hatfleet.common.redact import MARK
 from hatfleet.common.site import Site
-from hatfleet.common.validate import validate
-from hatfleet.common.yamlfile import Node
+from hatfleet.common.validate import UnrevealedError, validate
+from hatfleet.common.yamlfile import AGE_SHOWN, Encrypted, Node
 from hatfleet.fleet.inventory_model import Host, Inventory
 from hatfleet.fleet.job import Connection, HostJob, RoleRun
 from hatfleet.fleet.roles import RoleInfo, load_role_info
+from hatfleet.fleet.secrets import Vault
+from hatfleet.fleet.settings import disclose
 
 #: The admin user of our images (the default of ``base.admin.name``).
 DEFAULT_USER = "admin"
@@ -55,11 +58,21 @@ class ConnectionVariables(BaseModel):
     """The file with the host's SSH host key, relative to the site; known_hosts beside hosts.yaml by default."""
 
 
-def resolve_hosts(site: Site, inventory: Inventory, hosts: Sequence[str], roles: Sequence[str]) -> tuple[HostJob, ...]:
+def resolve_hosts(
+    site: Site, inventory: Inventory, hosts: Sequence[str], roles: Sequence[str], vault: Vault | None = None
+) -> tuple[HostJob, ...]:
     """Return one job per host, in the given order, with the validated settings of every role.
 
     A setting of type ``Path`` is a file of the admin's machine: a relative one is taken from the site's root, and one
     that the inventory gives must exist.
+
+    Args:
+        site: Where roles are looked up.
+        inventory: The hosts and their variables.
+        hosts: Names of hosts in it.
+        roles: Names of roles.
+        vault: Decrypts the secrets of these hosts and roles. Without it they stay encrypted: the jobs are to be looked
+            at and cannot be run.
 
     Raises:
         InputErrors: everything that is wrong for any of the hosts; a line that many hosts inherit is reported once.
@@ -80,7 +93,7 @@ def resolve_hosts(site: Site, inventory: Inventory, hosts: Sequence[str], roles:
             _refuse_near_roles(variables, known)
         for info in infos:
             with errors.collect():
-                runs.append(_role_run(site, info, host, variables.get(info.name)))
+                runs.append(_role_run(site, info, host, variables.get(info.name), vault))
         with errors.collect():
             jobs.append(HostJob(name=name, connection=resolve_connection(site, host, variables), roles=tuple(runs)))
     errors.check()
@@ -104,13 +117,29 @@ def _refuse_near_roles(variables: Mapping[str, Node], roles: Collection[str]) ->
     errors.check()
 
 
-def _role_run(site: Site, info: RoleInfo, host: Host, node: Node | None) -> RoleRun:
+def _role_run(site: Site, info: RoleInfo, host: Host, node: Node | None, vault: Vault | None) -> RoleRun:
     # Where nothing is said about the role, a missing setting is reported at the line of the host.
-    settings = validate(info.settings, node or Node(None, host.source, host.line), [info.name])
+    given = node or Node(None, host.source, host.line)
+    disclosed = vault is not None or not any(given.encrypted())
+    revealed = vault.reveal(given, [info.name]) if vault else None
+    try:
+        settings = validate(info.settings, given, [info.name], revealed)
+    except UnrevealedError:
+        return RoleRun(name=info.name, settings=given.plain(), disclosed=False)
     errors = ErrorCollector()
     placed = _place_paths(site, settings.model_dump(), node, [info.name], errors)
     errors.check()
-    return RoleRun(name=info.name, settings=to_jsonable_python(placed))
+    secrets: list[str] = []
+
+    def show(text: str) -> str:
+        if not disclosed:
+            # A default is no more to be seen than a value that is encrypted.
+            return AGE_SHOWN if text == AGE_SHOWN else MARK
+        secrets.append(text)
+        return text
+
+    plain = to_jsonable_python(disclose(placed, show))
+    return RoleRun(name=info.name, settings=plain, secrets=tuple(dict.fromkeys(secrets)), disclosed=disclosed)
 
 
 def _place_paths(site: Site, value: Any, node: Node | None, path: list[str], errors: ErrorCollector) -> Any:
@@ -125,6 +154,13 @@ def _place_paths(site: Site, value: Any, node: Node | None, path: list[str], err
             _place_paths(site, item, node and node.child(index), [*path, str(index)], errors)
             for index, item in enumerate(value)
         ]
+    if node is not None and isinstance(node.value, Encrypted) and not isinstance(value, SecretStr | SecretBytes):
+        with errors.collect():
+            raise InputError(
+                "the role took a secret for an ordinary value, which would be shown",
+                where=node.where(".".join(path)),
+                hint="in the role's settings.py, a validator or a union turns the SecretStr into text",
+            )
     if not isinstance(value, Path):
         return value
     placed = site.root / value.expanduser()

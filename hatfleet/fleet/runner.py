@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from hatfleet import __version__
 from hatfleet.common.errors import InputError
+from hatfleet.common.redact import Redactor
 from hatfleet.common.run import end_process_group
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.results import EVENT, Event, HostFinished, HostReport, HostState, OpFinished, OpResult, RunReport
@@ -85,7 +86,8 @@ def run_job(
             end_process_group(worker)
             raise
         log.seek(0)
-        said = log.read().decode(errors="replace").strip()
+        # The worker covers secrets itself; what a library of it in C printed, it could not.
+        said = Redactor(job.secrets).text(log.read().decode(errors="replace").strip())
     if worker.returncode == InputError.exit_code and not collector.finished:
         message, _, hint = said.partition("\n")
         raise InputError(message, hint=hint or None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_jsonable_python
 
 from hatfleet.common.errors import InputError, InputErrors, Where, nearest
 from hatfleet.common.labkey import lab_public_key
@@ -18,6 +19,7 @@ from hatfleet.common.validate import validate
 from hatfleet.common.yamlfile import Node, load_yaml
 from hatfleet.fleet.job import RoleRun
 from hatfleet.fleet.roles import deploy_roles, load_role_info
+from hatfleet.fleet.settings import disclose
 from hatfleet.image.platforms import PLATFORMS, Platform
 from hatfleet.image.suites import SUITES, Suite
 
@@ -186,7 +188,9 @@ def _role_runs(
             values = written.settings.get(name, {})
             if name == "base" and written.lab_access:
                 values = _with_key(values, lab_public_key())
-            yield RoleRun(name=name, settings=model.model_validate(values).model_dump(mode="json"))
+            # A recipe holds no secrets (validate refuses them); what a role has as default is no secret of the site.
+            plain = disclose(model.model_validate(values).model_dump(), str)
+            yield RoleRun(name=name, settings=to_jsonable_python(plain))
         except InputErrors as error:
             problems += error.errors
         except InputError as error:

@@ -98,6 +98,7 @@ def test_a_recipe_without_roles_is_read(site: Site) -> None:
         ("roles-and-deploy", 6, "either roles or deploy, not both"),
         ("role-twice", 5, "'color' is listed more than once"),
         ("name", 1, "'Edge_Virt'"),
+        ("secret", 8, "found !age (encrypted), but this is not declared as a secret"),
         ("other-name", 1, "the file is called invalid-other-name.yaml"),
         ("version-number", 2, "found 1.10"),
         ("version-path", 2, "'../../etc'"),
