@@ -12,7 +12,7 @@ from hatfleet.common.files import write_atomic
 from hatfleet.common.site import Site
 from hatfleet.fleet.inventory import inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.resolve import resolve_hosts
-from hatfleet.fleet.ssh import fingerprint, host_id, load_known_hosts, scan_host_key
+from hatfleet.fleet.ssh import Jumps, fingerprint, host_id, load_known_hosts, scan_host_key
 
 
 @click.command()
@@ -47,7 +47,8 @@ def trust(host: str, expected: str, inventories: tuple[str, ...]) -> None:
         raise InputError(f"{host!r} is not one host of the inventory", hint="see: provision inventory")
     connection = resolve_hosts(site, inventory, names, ())[0].connection
     assert connection is not None
-    key = scan_host_key(connection)
+    with Jumps() as jumps:
+        key = scan_host_key(connection, jumps)
     found = fingerprint(key)
     if found != expected.rstrip("="):
         raise InputError(

@@ -35,6 +35,7 @@ from hatfleet.fleet.lease import Lease, LeaseHeld
 from hatfleet.fleet.restart import restart
 from hatfleet.fleet.results import Connected, HostState
 from hatfleet.fleet.roles import RoleCode
+from hatfleet.fleet.ssh import Jumps
 from hatfleet.fleet.target import Target
 from hatfleet.fleet.tracing import Tracer
 from hatfleet.ops.steps import Call, Declaration, Effects, Note, Operation, OperationError, Steps, declaring
@@ -53,10 +54,11 @@ def run(job: Job, emit: Emit, *, connector: Callable[[HostJob], type[StreamConne
     """
     pyinfra.is_cli = True  # tell operations apart by call site, not by their position on a host
     roles = load_roles(job)
-    inventory = _inventory(job, connector or _connector)
+    jumps = Jumps()
+    inventory = _inventory(job, connector or _connector, jumps)
     state = State(inventory, Config(), check_for_changes=True)
     state.cwd = "."
-    with _contexts(state, inventory), Tracer() as tracer:
+    with jumps, _contexts(state, inventory), Tracer() as tracer:
         # Hosts go their own ways: the stages are those of the run as a whole.
         for stage in (StateStage.Connect, StateStage.Prepare, StateStage.Execute):
             state.set_stage(stage)
@@ -82,17 +84,18 @@ def _connector(host: HostJob) -> type[StreamConnector]:
     return NodeConnector if host.rootfs is None else RootfsConnector
 
 
-def _inventory(job: Job, connector: Callable[[HostJob], type[StreamConnector]]) -> Inventory:
+def _inventory(job: Job, connector: Callable[[HostJob], type[StreamConnector]], jumps: Jumps) -> Inventory:
     """Make pyinfra's inventory, each host with the connector of ours that reaches it."""
-    inventory = Inventory(([(host.name, _host_data(host)) for host in job.hosts], {}))
+    inventory = Inventory(([(host.name, _host_data(host, jumps)) for host in job.hosts], {}))
     for host in job.hosts:
         inventory.get_host(host.name).connector_cls = connector(host)
     return inventory
 
 
-def _host_data(host: HostJob) -> dict[str, Any]:
+def _host_data(host: HostJob, jumps: Jumps) -> dict[str, Any]:
     if host.connection is not None:
-        return {"hatfleet_connection": host.connection, "_sudo": host.connection.become}
+        become = host.connection.become
+        return {"hatfleet_connection": host.connection, "hatfleet_jumps": jumps, "_sudo": become}
     return {"hatfleet_rootfs": str(host.rootfs)}
 
 

@@ -35,6 +35,8 @@ class Connection(Message):
     key_file: Path | None = None
     known_hosts: Path
     become: bool = True
+    jump: Connection | None = None
+    """The host to connect through; its host key is verified as well."""
     lease_file: str = "/run/hatfleet/lease"
     connect_timeout_s: float = 10.0
 

@@ -17,6 +17,7 @@ from hatfleet.common.validate import UnrevealedError, validate
 from hatfleet.common.yamlfile import AGE_SHOWN, Encrypted, Node
 from hatfleet.fleet.inventory_model import Host, Inventory
 from hatfleet.fleet.job import Connection, HostJob, RoleRun
+from hatfleet.fleet.jump import jump_of
 from hatfleet.fleet.roles import RoleInfo, load_role_info
 from hatfleet.fleet.secrets import Vault
 from hatfleet.fleet.settings import disclose
@@ -54,6 +55,10 @@ class ConnectionVariables(BaseModel):
     """Use sudo on the device; by default when the user is not root."""
     ansible_connection: Literal["ssh", "smart", "paramiko", "paramiko_ssh"] = "ssh"
     """Devices are reached over SSH only."""
+    ansible_ssh_common_args: str = ""
+    """Options of ssh. A jump host is taken from them (``-J`` or ``-o ProxyJump=``), all else does not matter here."""
+    ansible_ssh_extra_args: str = ""
+    """More options of ssh, which win over ``ansible_ssh_common_args``."""
     hatfleet_known_hosts: Path | None = None
     """The file with the host's SSH host key, relative to the site; known_hosts beside hosts.yaml by default."""
 
@@ -187,7 +192,7 @@ def resolve_connection(site: Site, host: Host, variables: Mapping[str, Node]) ->
         key_file = site.root / key_file.expanduser()
         _check_private_key(key_file, variables["ansible_ssh_private_key_file"])
     known_hosts = given.hatfleet_known_hosts
-    return Connection(
+    connection = Connection(
         address=given.ansible_host or host.name,
         port=given.ansible_port,
         user=given.ansible_user,
@@ -195,6 +200,12 @@ def resolve_connection(site: Site, host: Host, variables: Mapping[str, Node]) ->
         known_hosts=site.root / known_hosts.expanduser() if known_hosts else host.source.parent / "known_hosts",
         become=given.ansible_user != "root" if given.ansible_become is None else given.ansible_become,
     )
+    try:
+        jump = jump_of(f"{given.ansible_ssh_common_args} {given.ansible_ssh_extra_args}", connection)
+    except ValueError as error:
+        named = next(name for name in ("ansible_ssh_extra_args", "ansible_ssh_common_args") if name in variables)
+        raise InputError(str(error), where=variables[named].where(named)) from error
+    return connection.model_copy(update={"jump": jump}) if jump else connection
 
 
 def _check_private_key(file: Path, node: Node) -> None:

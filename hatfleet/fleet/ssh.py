@@ -59,8 +59,12 @@ def load_known_hosts(connection: Connection) -> HostKeys:
     return keys
 
 
-def open_client(connection: Connection) -> paramiko.SSHClient:
+def open_client(connection: Connection, jumps: Jumps | None = None) -> paramiko.SSHClient:
     """Connect and log in.
+
+    Args:
+        connection: Where to, and how.
+        jumps: The connections to jump hosts; they must stay open as long as the client.
 
     Raises:
         InputError: the private key file cannot be used.
@@ -90,7 +94,7 @@ def open_client(connection: Connection) -> paramiko.SSHClient:
             banner_timeout=connection.connect_timeout_s,
             auth_timeout=connection.connect_timeout_s,
             channel_timeout=connection.connect_timeout_s,
-            sock=_open_socket(connection),
+            sock=_open_stream(connection, jumps),
         )
     except BaseException as error:
         client.close()
@@ -101,6 +105,64 @@ def open_client(connection: Connection) -> paramiko.SSHClient:
     if transport is not None:
         transport.set_keepalive(KEEPALIVE_S)
     return client
+
+
+class Jumps:
+    """Connections to jump hosts, one each, shared by all devices behind it; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, paramiko.SSHClient] = {}
+        # Held again for the jump host of a jump host.
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Jumps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def open_channel(self, connection: Connection) -> paramiko.Channel:
+        """Open a channel through a connection's jump host to its address.
+
+        Raises:
+            UnreachableError: the jump host cannot be reached, or does not reach the address.
+        """
+        assert connection.jump is not None
+        target = (connection.address, connection.port)
+        try:
+            transport = self._transport(connection.jump)
+            return transport.open_channel(
+                "direct-tcpip", target, ("127.0.0.1", 0), timeout=connection.connect_timeout_s
+            )
+        except UnreachableError as error:
+            raise UnreachableError(f"jump host: {error.message}", hint=error.hint, where=error.where) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise UnreachableError(
+                f"the jump host {host_id(connection.jump)} does not reach {host_id(connection)}: "
+                f"{error or type(error).__name__}"
+            ) from error
+
+    def _transport(self, jump: Connection) -> paramiko.Transport:
+        key = jump.model_dump_json()
+        with self._lock:
+            client = self._clients.get(key)
+            transport = client.get_transport() if client else None
+            if transport is None or not transport.is_active():
+                client = self._clients[key] = open_client(jump, self)
+                transport = client.get_transport()
+            assert transport is not None
+            return transport
+
+
+def _open_stream(connection: Connection, jumps: Jumps | None) -> socket.socket | paramiko.Channel:
+    """Open the way to a host's SSH server: a connection, or a channel through its jump host."""
+    if connection.jump is None:
+        return _open_socket(connection)
+    if jumps is None:
+        raise ValueError("a connection through a jump host needs Jumps")
+    return jumps.open_channel(connection)
 
 
 def run_command(client: paramiko.SSHClient, command: str, stdin: bytes | None = None) -> CommandOutput:
@@ -133,14 +195,14 @@ def run_command(client: paramiko.SSHClient, command: str, stdin: bytes | None = 
     return CommandOutput(rc, stdout, stderr)
 
 
-def scan_host_key(connection: Connection) -> paramiko.PKey:
+def scan_host_key(connection: Connection, jumps: Jumps | None = None) -> paramiko.PKey:
     """Return the Ed25519 host key that the address presents, without trusting it or logging in.
 
     Raises:
         UnreachableError: nothing answers there, or it has no Ed25519 host key.
     """
     try:
-        transport = paramiko.Transport(_open_socket(connection))
+        transport = paramiko.Transport(_open_stream(connection, jumps))
         try:
             transport.get_security_options().key_types = ("ssh-ed25519",)
             transport.start_client(timeout=connection.connect_timeout_s)

@@ -30,8 +30,10 @@ def make_key(path: Path) -> paramiko.PKey:
 
 
 class _Policy(paramiko.ServerInterface):
-    def __init__(self, allowed: bytes) -> None:
+    def __init__(self, allowed: bytes, *, forwards: bool) -> None:
         self.allowed = allowed
+        self.forwards = forwards
+        self.destinations: dict[int, tuple[str, int]] = {}
         self.commands: dict[int, bytes] = {}
 
     def get_allowed_auths(self, username: str) -> str:
@@ -43,9 +45,32 @@ class _Policy(paramiko.ServerInterface):
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return paramiko.OPEN_SUCCEEDED
 
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        self.destinations[chanid] = destination
+        return paramiko.OPEN_SUCCEEDED if self.forwards else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         threading.Thread(target=_execute, args=(channel, command), daemon=True).start()
         return True
+
+
+def _forward(transport: paramiko.Transport, policy: _Policy) -> None:
+    """Connect the channels of a jump host with where they want to go."""
+    while (channel := transport.accept()) is not None or transport.is_active():
+        if channel is None or channel.chanid not in policy.destinations:
+            continue
+        sock = socket.create_connection(policy.destinations[channel.chanid])
+        for source, sink in ((channel, sock), (sock, channel)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket | paramiko.Channel, sink: socket.socket | paramiko.Channel) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    sink.close()
 
 
 def _execute(channel: paramiko.Channel, command: bytes) -> None:
@@ -88,6 +113,8 @@ class SshServer:
     """A running server; ``connection`` reaches it."""
 
     folder: Path
+    forwards: bool = False
+    """Whether it is a jump host."""
     listener: socket.socket = field(init=False)
     connection: Connection = field(init=False)
 
@@ -123,7 +150,10 @@ class SshServer:
             transport.add_server_key(self.host_key)
             self.transports.append(transport)
             with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-                transport.start_server(server=_Policy(self.allowed), event=threading.Event())
+                policy = _Policy(self.allowed, forwards=self.forwards)
+                transport.start_server(server=policy, event=threading.Event())
+                if self.forwards:
+                    threading.Thread(target=_forward, args=(transport, policy), daemon=True).start()
 
     def cut(self) -> None:
         """Drop every connection at once, as a power cut does for the peer."""
@@ -137,9 +167,9 @@ class SshServer:
 
 
 @contextlib.contextmanager
-def ssh_server(folder: Path) -> Iterator[SshServer]:
+def ssh_server(folder: Path, *, forwards: bool = False) -> Iterator[SshServer]:
     """Serve while the block runs."""
-    server = SshServer(folder)
+    server = SshServer(folder, forwards=forwards)
     try:
         yield server
     finally:

@@ -21,7 +21,10 @@ OTHER_USER = ("_sudo_user", "_su_user", "_doas", "_dzdo", "_use_sudo_login", "_p
 
 
 class NodeConnector(StreamConnector):
-    """Runs commands on a device over one SSH connection; the host data ``hatfleet_connection`` says where."""
+    """Runs commands on a device over one SSH connection; the host data ``hatfleet_connection`` says where.
+
+    ``hatfleet_jumps`` holds the connections to jump hosts, which all hosts of a run share.
+    """
 
     client: paramiko.SSHClient | None = None
     shell: RemoteShell | None = None
@@ -30,7 +33,7 @@ class NodeConnector(StreamConnector):
         """Connect, log in and open the shell; pyinfra wants its own error type."""
         connection: Connection = self.host.data.hatfleet_connection
         try:
-            self.client = ssh.open_client(connection)
+            self.client = ssh.open_client(connection, self.host.data.hatfleet_jumps)
             self.shell = RemoteShell(self.client, become=connection.become)
         except HatfleetError as error:
             self.disconnect()
