@@ -18,6 +18,9 @@ from hatfleet.lab.inventory import update_inventory
 _POLL_S = 0.2
 _LOGIN_POLL_S = 1.0
 
+#: So often in a row a device may refuse the lab's key; for a moment of its boot it may not know the account yet.
+_DENIALS = 10
+
 #: How much of the console an error shows, lines and characters in each.
 _SHOWN_LINES = 15
 _SHOWN_WIDTH = 200
@@ -79,14 +82,21 @@ class Boot:
         """Wait until one can log in over SSH.
 
         Raises:
-            BootError: as above, or no login until the timeout.
+            BootError: as above, no login until the timeout, or the lab's key is refused.
             HostKeyChangedError: SSH presents another host key than the pinned one.
             StoppedError: ``stop`` was set.
         """
         self.on_phase("starts SSH")
+        denied = 0
         while (refusal := try_login(self.device)) is not None:
             if "REMOTE HOST IDENTIFICATION HAS CHANGED" in refusal:
                 raise HostKeyChangedError(f"{self.device.name} does not have the pinned host key")
+            denied = denied + 1 if "Permission denied" in refusal else 0
+            if denied == _DENIALS:
+                raise BootError(
+                    f"{self.device.name} is up, but refuses the lab's key: its image was built to let another key in",
+                    hint="build the image again on this machine, as this user: provision image build",
+                )
             self._new_lines(f"no login over SSH ({refusal.splitlines()[-1]})")
             self.stop.wait(_LOGIN_POLL_S)
         self.on_phase("is ready")
