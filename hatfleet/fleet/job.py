@@ -1,7 +1,7 @@
 """The contract between the command line and the worker processes: a job in, events out, both as JSON.
 
-A worker reads one job on standard input and writes one event per line on standard output. Nothing secret is ever
-in its arguments or environment.
+A worker reads a job per line on standard input and writes one event per line on standard output. Nothing secret is
+ever in its arguments or environment.
 """
 
 from __future__ import annotations
@@ -63,3 +63,7 @@ class Job(Message):
     site: Path
     halves: tuple[Half, ...] = (Half.IMAGE, Half.DEVICE)
     hosts: tuple[HostJob, ...]
+    operator: str = ""
+    """Who runs it (``user@machine``), shown to others as the holder of a host's lease."""
+    lease_s: float = 600.0
+    """How long a host stays leased to the operator unless the lease is renewed or given back, seconds."""
