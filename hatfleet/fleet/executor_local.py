@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -23,6 +24,9 @@ from hatfleet.fleet.results import WORKER_LINE, Event, HostFinished, JobFinished
 
 #: Most worker processes at a time. One needs about 70 MB: four and the parent stay below 400 MB (docs/benchmarks.md).
 MAX_WORKERS = 4
+
+#: Fewer hosts than this are not worth another worker: starting one takes as much processor time as a dozen hosts do.
+WORTH_A_WORKER = 10
 
 #: How long a worker may take to end after its last event, seconds.
 END_GRACE_S = 5.0
@@ -72,9 +76,15 @@ class LocalExecutor:
         os.close(self._woken)
 
     def batch_size(self, hosts: int) -> int:
-        """Return an equal share of ``forks`` (or of the hosts, when there are fewer) for every worker."""
-        at_once = min(self._forks, hosts)
-        self._size = max(1, at_once // min(MAX_WORKERS, os.cpu_count() or 1))
+        """Return a worker's share of the hosts that are worked on at once.
+
+        With more hosts than ``forks`` there are at least two shares, so that a slow host holds up one of them only.
+        """
+        processes = min(MAX_WORKERS, os.cpu_count() or 1)
+        if hosts > self._forks:
+            self._size = max(1, self._forks // max(2, processes))
+        else:
+            self._size = math.ceil(hosts / min(processes, math.ceil(hosts / WORTH_A_WORKER)))
         return self._size
 
     def stop(self) -> None:

@@ -74,4 +74,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    # Nothing is left to be done, and Python would take a while to take gevent and paramiko apart.
+    os._exit(status)
