@@ -196,3 +196,7 @@ class RunReport(Message):
     def failed_hosts(self) -> tuple[str, ...]:
         """Names of the hosts that want another run, in the order of this one."""
         return tuple(host.name for host in self.hosts if host.state not in SETTLED)
+
+
+#: A line of ``provision apply --json``: an event, and at the end the report.
+OUTPUT_LINE: TypeAdapter[Event | RunReport] = TypeAdapter(Event | RunReport)
