@@ -46,7 +46,7 @@ def plan(
     provision plan -r harden --json     one role, for a machine to read: one run report
     """
     job, names = _job(Mode.PLAN, inventories, limit, roles, deploy)
-    report = _run(job, names, Rollout(), make_executor(**execution), quiet=as_json)
+    report = _run(job, names, Rollout(), make_executor(job.site, **execution), quiet=as_json)
     if as_json:
         click.echo(report.model_dump_json(indent=2))
     else:
@@ -104,7 +104,7 @@ def apply(
         max_fail=parse_max_fail(max_fail) if max_fail is not None else None,
     )
     job, names = _job(Mode.APPLY, inventories, limit, roles, deploy)
-    report = _run(job, names, rollout, make_executor(**execution), quiet=as_json, lines=as_json)
+    report = _run(job, names, rollout, make_executor(job.site, **execution), quiet=as_json, lines=as_json)
     store = ReportStore()
     identity = store.keep(report)
     if report_file is not None:

@@ -7,6 +7,7 @@ stops by offering no more; what happens comes back as events, and a batch whose 
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,12 @@ from hatfleet.fleet.results import Event
 
 #: Hosts worked on at once, in all workers together, unless the user says otherwise.
 DEFAULT_FORKS = 50
+
+#: Fewer hosts than this are not worth another worker: starting one takes as much processor time as a dozen hosts do.
+WORTH_A_WORKER = 10
+
+#: How long a worker may take to give up its hosts after Ctrl-C, seconds; it ends itself a little sooner.
+STOP_GRACE_S = 5.0
 
 
 class Listener(Protocol):
@@ -47,6 +54,16 @@ class Executor(Protocol):
     def __enter__(self) -> Executor: ...
 
     def __exit__(self, *error: object) -> None: ...
+
+
+def share(hosts: int, forks: int, workers: int) -> int:
+    """Return how many of ``hosts`` a worker should get at a time.
+
+    With more hosts than ``forks`` there are at least two shares of these, so that a slow host holds up one only.
+    """
+    if hosts > forks:
+        return max(1, forks // max(2, workers))
+    return math.ceil(hosts / min(workers, math.ceil(hosts / WORTH_A_WORKER)))
 
 
 @contextlib.contextmanager

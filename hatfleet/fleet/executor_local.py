@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import selectors
 import signal
@@ -18,21 +17,15 @@ from pydantic import ValidationError
 
 from hatfleet.common.errors import ExitCode, HatfleetError, InputError
 from hatfleet.common.run import end_process_group
-from hatfleet.fleet.executor import DEFAULT_FORKS, Listener, interrupts
+from hatfleet.fleet.executor import DEFAULT_FORKS, STOP_GRACE_S, Listener, interrupts, share
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.results import WORKER_LINE, Event, HostFinished, JobFinished
 
 #: Most worker processes at a time. One needs about 70 MB: four and the parent stay below 400 MB (docs/benchmarks.md).
 MAX_WORKERS = 4
 
-#: Fewer hosts than this are not worth another worker: starting one takes as much processor time as a dozen hosts do.
-WORTH_A_WORKER = 10
-
 #: How long a worker may take to end after its last event, seconds.
 END_GRACE_S = 5.0
-
-#: How long a worker may take to give up its hosts after Ctrl-C, seconds; it ends itself a little sooner.
-STOP_GRACE_S = 5.0
 
 # -P: the working directory is the user's; no module is to come from there by accident.
 WORKER = (sys.executable, "-P", "-m", "hatfleet.fleet.worker")
@@ -76,15 +69,8 @@ class LocalExecutor:
         os.close(self._woken)
 
     def batch_size(self, hosts: int) -> int:
-        """Return a worker's share of the hosts that are worked on at once.
-
-        With more hosts than ``forks`` there are at least two shares, so that a slow host holds up one of them only.
-        """
-        processes = min(MAX_WORKERS, os.cpu_count() or 1)
-        if hosts > self._forks:
-            self._size = max(1, self._forks // max(2, processes))
-        else:
-            self._size = math.ceil(hosts / min(processes, math.ceil(hosts / WORTH_A_WORKER)))
+        """Return a worker's share of the hosts that are worked on at once."""
+        self._size = share(hosts, self._forks, min(MAX_WORKERS, os.cpu_count() or 1))
         return self._size
 
     def stop(self) -> None:
