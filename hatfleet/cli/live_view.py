@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from rich.console import RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from hatfleet.common.progress import console
 
@@ -24,7 +24,7 @@ class LiveView:
         self._shows_table = not quiet and console.is_terminal
         self._stack = ExitStack()
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """Return the table as it is now."""
         raise NotImplementedError
 

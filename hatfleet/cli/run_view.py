@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -85,11 +85,11 @@ class RunView(LiveView):
                 if self.shows_lines:
                     progress_console.print(f"  {event.host}: {state.value} {row.doing}".rstrip(), markup=False)
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """Return a row for every host, or with many hosts their counts and the rows that matter now."""
         few = len(self._rows) <= FEW_HOSTS
         shown = {host: row for host, row in self._rows.items() if few or _matters(row)}
-        table = Table(box=None, pad_edge=False, title=None if few else self._counts(), title_justify="left")
+        table = Table(box=None, pad_edge=False)
         for heading in ("host", "state", "done", "changed", ""):
             table.add_column(heading, overflow="ellipsis", no_wrap=True)
         for host, row in list(shown.items())[:FEW_HOSTS]:
@@ -98,7 +98,7 @@ class RunView(LiveView):
             table.add_row(host, state, progress, str(row.changed or ""), Text(row.doing, "dim"))
         if len(shown) > FEW_HOSTS:
             table.add_row("…", "", "", "", Text(f"and {len(shown) - FEW_HOSTS} more", "dim"))
-        return table
+        return table if few else Group(self._counts(), table)
 
     def _counts(self) -> Text:
         rows = self._rows.values()
