@@ -21,7 +21,7 @@ from hatfleet.fleet.executor import DEFAULT_FORKS, STOP_GRACE_S, Listener, inter
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.results import WORKER_LINE, Event, HostFinished, JobFinished
 
-#: Most worker processes at a time. One needs about 70 MB: four and the parent stay below 400 MB (docs/benchmarks.md).
+#: Most worker processes at a time. One needs about 70 MB: four and the parent stay below 400 MB.
 MAX_WORKERS = 4
 
 #: How long a worker may take to end after its last event, seconds.

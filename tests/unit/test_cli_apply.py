@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -105,9 +106,44 @@ def test_a_failed_canary_stops_the_rollout_and_says_how_to_go_on(site: Path, pro
     assert failed.split() == ["edge-01", "edge-02", "edge-03"]
 
 
-@pytest.mark.parametrize(("option", "value"), [("--serial", "0"), ("--serial", "a"), ("--max-fail", "200%")])
-def test_bad_stages_and_limits_are_bad_input(provision: Run, option: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--serial", "0"),
+        ("--serial", "a"),
+        ("--max-fail", "200%"),
+        ("--forks", "0"),
+        ("--scheduler", "tcp://127.0.0.1:8786"),
+        ("--tls-ca", "ca.pem"),
+    ],
+)
+def test_bad_stages_limits_and_schedulers_are_bad_input(provision: Run, option: str, value: str) -> None:
     assert option in provision("apply", option, value, expect=2).stderr
+
+
+def test_ctrl_c_prints_and_keeps_how_far_each_host_was(site: Path, provision: Run, tmp_path: Path) -> None:
+    (site / "roles" / "demo" / "__init__.py").write_text(
+        "from hatfleet import ops\n\ndef device(settings, device):\n    ops.query('sleep 60')\n"
+    )
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "provision"), "apply", "--json"],
+        cwd=site,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    while '"connected"' not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    report = OUTPUT_LINE.validate_json(output.splitlines()[-1])
+    assert isinstance(report, RunReport)
+    assert set(states(report).values()) == {"interrupted"}
+    assert provision("report", "show", "--failed").stdout.split() == ["edge-01", "edge-02", "edge-03"]
 
 
 def test_past_runs_are_listed_shown_and_compared(site: Path, provision: Run) -> None:
@@ -150,26 +186,31 @@ def test_the_completion_script_is_the_shells_own(provision: Run, shell: str) -> 
     assert f"_PROVISION_COMPLETE={shell}_complete" in script
 
 
+def complete(provision: Run, shell: str, *words: str) -> str:
+    """Ask what a shell's script asks: bash and zsh say which word the cursor is in, fish gives the word itself."""
+    cursor = words[-1] if shell == "fish" else str(len(words))
+    line = " ".join(("provision", *words)).rstrip()
+    return provision(COMP_WORDS=line, COMP_CWORD=cursor, _PROVISION_COMPLETE=f"{shell}_complete").stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_completes_hosts_groups_and_roles(provision: Run, shell: str) -> None:
+    offered = complete(provision, shell, "apply", "-l", "")
+    assert "edge-02" in offered
+    assert "rack-a" in offered
+    assert "demo" in complete(provision, shell, "apply", "-r", "de")
+
+
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("apply", "-l", "edge"), "edge-02"),
-        (("apply", "-l", "ra"), "rack-a"),
-        (("apply", "-l", "edge-01,!ed"), "edge-01,!edge-03"),
-        (("apply", "-r", "de"), "demo"),
+        (("apply", "-l", "edge-01,!edge-0"), "edge-01,!edge-03"),
         (("apply", "--se"), "--serial"),
-        (("comp",), "completion"),
         (("report", "show", "la"), "latest"),
     ],
 )
-def test_every_shell_completes_names(provision: Run, shell: str, words: tuple[str, ...], wanted: str) -> None:
-    # Bash and zsh say which word the cursor is in; fish gives the word itself.
-    cursor = words[-1] if shell == "fish" else str(len(words))
-    environment = {"_PROVISION_COMPLETE": f"{shell}_complete", "COMP_CWORD": cursor}
-    done = provision(COMP_WORDS=" ".join(("provision", *words)), **environment)
-    offered = done.stdout.replace(",", "\n").replace("\t", "\n") if "," not in wanted else done.stdout
-    assert wanted in (offered.split() if "," not in wanted else offered)
+def test_completion_knows_lists_options_and_reports(provision: Run, words: tuple[str, ...], wanted: str) -> None:
+    assert wanted in complete(provision, "bash", *words)
 
 
 def test_bash_completes_with_the_script(provision: Run, site: Path, tmp_path: Path) -> None:
