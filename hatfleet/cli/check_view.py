@@ -41,7 +41,6 @@ class CheckView(LiveView):
     def on_progress(self, progress: Progress) -> None:
         """Take the news of one host."""
         self._rows[progress.host] = progress
-        self.refresh()
         if self.shows_lines and progress.outcome is not None:
             counts = f"{progress.done} of {progress.total} controls, {progress.failed} failed"
             progress_console.print(f"  {progress.host}: {progress.outcome.value} ({counts})", markup=False)

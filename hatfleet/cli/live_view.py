@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from rich.console import RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from hatfleet.common.progress import console
 
@@ -23,24 +23,19 @@ class LiveView:
         self.shows_lines = not quiet and not console.is_terminal
         self._shows_table = not quiet and console.is_terminal
         self._stack = ExitStack()
-        self._display: Live | None = None
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """Return the table as it is now."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
         if self._shows_table:
-            live = Live(self.table(), console=console, transient=True, refresh_per_second=8)
-            self._display = self._stack.enter_context(live)
+            # The table is made when it is shown, not at every event: with a thousand hosts that is what takes time.
+            live = Live(get_renderable=self.table, console=console, transient=True, refresh_per_second=8)
+            self._stack.enter_context(live)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-    def refresh(self) -> None:
-        """Show the table anew."""
-        if self._display is not None:
-            self._display.update(self.table())

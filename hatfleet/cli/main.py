@@ -20,9 +20,11 @@ COMMANDS = {
     "inventory": ("hatfleet.cli.inventory:inventory", "Start"),
     "trust": ("hatfleet.cli.trust:trust", "Start"),
     "secrets": ("hatfleet.cli.secrets:secrets", "Start"),
+    "completion": ("hatfleet.cli.completion:completion", "Start"),
     "plan": ("hatfleet.cli.provision:plan", "Devices"),
     "apply": ("hatfleet.cli.provision:apply", "Devices"),
     "check": ("hatfleet.cli.check:check", "Devices"),
+    "report": ("hatfleet.cli.report:report", "Devices"),
     "image": ("hatfleet.cli.image:image", "Images and virtual devices"),
     "lab": ("hatfleet.cli.lab:lab", "Images and virtual devices"),
 }
@@ -31,7 +33,7 @@ EPILOG = """
 \b
 Exit codes: 0 as declared · 1 an operation failed · 2 bad input · 3 unreachable · 4 needs a new image
             5 a check failed · 6 inconclusive · 130 interrupted
-Tab completion (bash): eval "$(_PROVISION_COMPLETE=bash_source provision)"
+Tab completion (bash, zsh, fish): provision completion --help
 """
 
 

@@ -41,11 +41,17 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for part in _parts(secret) for form in _encodings(part)}
         # Looked up by their first and last characters, so that a text costs the same for one secret and for thousands.
         self._heads: dict[str, list[str]] = {}
         self._tails: dict[str, list[str]] = {}
-        for form in forms:
+        self._secrets: set[str] = set()
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Cover these, too."""
+        new = set(secrets) - self._secrets
+        self._secrets |= new
+        for form in {form for secret in new for part in _parts(secret) for form in _encodings(part)}:
             if len(form) >= MIN_LENGTH:
                 self._heads.setdefault(form[:EDGE_LENGTH], []).append(form)
                 self._tails.setdefault(form[-EDGE_LENGTH:], []).append(form)

@@ -124,7 +124,7 @@ class _Way:
             host_job,
             job.mode,
             shared.emit,
-            lease=Lease(job.operator, job.lease_s, connection.lease_file) if connection else None,
+            lease=Lease(job.operator, job.lease_s, job.lease_wait_s, connection.lease_file) if connection else None,
             restart=self._restart,
         )
 
@@ -145,7 +145,8 @@ class _Way:
             finally:
                 with suppress(OSError):
                     self._host.disconnect()
-                run.finish()
+        # Not when the run is given up: then the host is not done, and whoever gave it up says so.
+        run.finish()
 
     def _work(self) -> None:
         run, host = self._run, self._host

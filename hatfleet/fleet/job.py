@@ -1,8 +1,8 @@
 """The contract between the command line and the worker processes: a job in, events out, both as JSON.
 
-A worker reads one job on standard input and writes one event per line on standard output. Nothing secret is ever
-in its arguments or environment. A job holds secrets in its settings and says which they are, so that the worker covers
-them in everything it sends.
+A worker reads a job per line on standard input and writes one event per line on standard output. Nothing secret is
+ever in its arguments or environment. A job holds secrets in its settings and says which they are, so that the worker
+covers them in everything it sends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from hatfleet.common.redact import Redactor
+from hatfleet.fleet.lease import LEASE_FILE
 from hatfleet.fleet.roles import Half
 
 
@@ -37,7 +38,8 @@ class Connection(Message):
     become: bool = True
     jump: Connection | None = None
     """The host to connect through; its host key is verified as well."""
-    lease_file: str = "/run/hatfleet/lease"
+    lease_file: str = LEASE_FILE
+    """Where the lease lies on the device."""
     connect_timeout_s: float = 10.0
 
 
@@ -103,6 +105,8 @@ class Job(Message):
     """Who runs it ("anna@admin-1"): the holder of the leases on the devices."""
     lease_s: float = 1800.0
     """How long a silent holder keeps a lease, in seconds."""
+    lease_wait_s: float = 5.0
+    """How long to wait for a lease that somebody else holds, in seconds."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -18,9 +18,6 @@ LEASE_FILE = "/run/hatfleet/lease"
 #: Exit status of a script that did not get the lease (sysexits: temporary failure).
 HELD = 75
 
-#: How long to wait for a lease whose holder is just ending, in tenths of a second.
-PATIENCE = 20
-
 # Time is that of the device since its start, which no clock setting moves. The start time of a process tells it from
 # a later one with the same number.
 _SCRIPT = """\
@@ -51,14 +48,15 @@ class Lease:
     Args:
         holder: Who holds it, for people ("anna@admin-1").
         seconds: How long a silent holder keeps it.
+        wait_s: How long to wait for one that somebody else holds, whose run may just be ending.
         file: Where it lies on the device.
     """
 
-    def __init__(self, holder: str, seconds: float, file: str = LEASE_FILE) -> None:
+    def __init__(self, holder: str, seconds: float, wait_s: float = 0.0, file: str = LEASE_FILE) -> None:
         words = {
             "FILE": shlex.quote(file),
             "TOKEN": secrets.token_hex(8),
-            "PATIENCE": str(PATIENCE),
+            "PATIENCE": str(int(wait_s * 10) + 1),
             "HELD": str(HELD),
             "SECONDS": str(int(seconds)),
             "HOLDER": shlex.quote(" ".join(holder.split()) or "somebody"),

@@ -18,6 +18,7 @@ from hatfleet.common.yamlfile import AGE_SHOWN, Encrypted, Node
 from hatfleet.fleet.inventory_model import Host, Inventory
 from hatfleet.fleet.job import Connection, HostJob, RoleRun
 from hatfleet.fleet.jump import jump_of
+from hatfleet.fleet.lease import LEASE_FILE
 from hatfleet.fleet.roles import RoleInfo, load_role_info
 from hatfleet.fleet.secrets import Vault
 from hatfleet.fleet.settings import disclose
@@ -59,6 +60,9 @@ class ConnectionVariables(BaseModel):
     """Options of ssh. A jump host is taken from them (``-J`` or ``-o ProxyJump=``), all else does not matter here."""
     ansible_ssh_extra_args: str = ""
     """More options of ssh, which win over ``ansible_ssh_common_args``."""
+    hatfleet_lease_file: Annotated[str, Field(pattern=r"^/\S+$")] = LEASE_FILE
+    """Where the lease lies that keeps two operators from changing a device at a time. Only for devices that share
+    their ``/run``, as containers may."""
     hatfleet_known_hosts: Path | None = None
     """The file with the host's SSH host key, relative to the site; known_hosts beside hosts.yaml by default."""
 
@@ -199,6 +203,7 @@ def resolve_connection(site: Site, host: Host, variables: Mapping[str, Node]) ->
         key_file=key_file,
         known_hosts=site.root / known_hosts.expanduser() if known_hosts else host.source.parent / "known_hosts",
         become=given.ansible_user != "root" if given.ansible_become is None else given.ansible_become,
+        lease_file=given.hatfleet_lease_file,
     )
     try:
         jump = jump_of(f"{given.ansible_ssh_common_args} {given.ansible_ssh_extra_args}", connection)

@@ -53,9 +53,14 @@ class HostState(StrEnum):
     UNREACHABLE = "unreachable"
     NEEDS_IMAGE = "needs-image"
     INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+    """Not started, because too many other hosts had failed (``--max-fail``)."""
     LOCKED = "locked"
-    """Another operator holds the lease on it; nothing was done."""
+    """Not touched, because another operator holds the lease on the host."""
 
+
+#: The states of a host that another run would not bring any further.
+SETTLED = frozenset({HostState.OK, HostState.CHANGED, HostState.NEEDS_IMAGE})
 
 _HOST_EXIT = {
     HostState.OK: ExitCode.OK,
@@ -64,8 +69,21 @@ _HOST_EXIT = {
     HostState.UNREACHABLE: ExitCode.UNREACHABLE,
     HostState.NEEDS_IMAGE: ExitCode.NEEDS_IMAGE,
     HostState.INTERRUPTED: ExitCode.INTERRUPTED,
+    HostState.SKIPPED: ExitCode.FAILED,
     HostState.LOCKED: ExitCode.FAILED,
 }
+
+
+def host_exit_code(state: HostState) -> ExitCode:
+    """Return the exit code that a host in this state asks for."""
+    return _HOST_EXIT[state]
+
+
+class HostStarted(Message):
+    """A host was handed to a worker, which will connect to it."""
+
+    event: Literal["host-started"] = "host-started"
+    host: str
 
 
 class Connected(Message):
@@ -110,8 +128,26 @@ class HostFinished(Message):
     seconds: float
 
 
-Event = Annotated[Connected | Prepared | OpStarted | OpFinished | HostFinished, Field(discriminator="event")]
-EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+class JobFinished(Message):
+    """A worker is done with a job and waits for the next; with ``error`` when the job could not be run at all."""
+
+    event: Literal["job-finished"] = "job-finished"
+    error: str = ""
+    hint: str | None = None
+    exit_code: ExitCode = ExitCode.OK
+
+
+Event = Annotated[
+    HostStarted | Connected | Prepared | OpStarted | OpFinished | HostFinished, Field(discriminator="event")
+]
+
+#: A line of a worker's output.
+WORKER_LINE: TypeAdapter[Event | JobFinished] = TypeAdapter(
+    Annotated[
+        HostStarted | Connected | Prepared | OpStarted | OpFinished | HostFinished | JobFinished,
+        Field(discriminator="event"),
+    ]
+)
 
 
 class HostReport(Message):
@@ -128,17 +164,39 @@ class HostReport(Message):
         return sum(1 for operation in self.operations if operation.status is status)
 
 
-class RunReport(Message):
-    """A whole run. ``started`` is UTC, ISO 8601."""
+class StageReport(Message):
+    """One stage of a rollout: the hosts that were started together. ``started`` is UTC, ISO 8601."""
 
+    started: str
+    seconds: float
+    hosts: tuple[str, ...]
+
+
+class RunReport(Message):
+    """A whole run. ``started`` and ``ended`` are UTC, ISO 8601."""
+
+    event: Literal["report"] = "report"
     mode: Mode
     hatfleet: str
     started: str
+    ended: str
     seconds: float
     inventory: tuple[str, ...] = ()
+    stopped: str = ""
+    """Why hosts were skipped; empty when none were."""
+    stages: tuple[StageReport, ...] = ()
     hosts: tuple[HostReport, ...]
 
     @property
     def exit_code(self) -> ExitCode:
         """The exit code that this run ends with."""
-        return worst(_HOST_EXIT[host.state] for host in self.hosts)
+        return worst(host_exit_code(host.state) for host in self.hosts)
+
+    @property
+    def failed_hosts(self) -> tuple[str, ...]:
+        """Names of the hosts that want another run, in the order of this one."""
+        return tuple(host.name for host in self.hosts if host.state not in SETTLED)
+
+
+#: A line of ``provision apply --json``: an event, and at the end the report.
+OUTPUT_LINE: TypeAdapter[Event | RunReport] = TypeAdapter(Event | RunReport)

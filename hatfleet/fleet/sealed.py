@@ -17,17 +17,17 @@ def new_identity() -> tuple[str, str]:
     return str(identity), str(identity.to_public())
 
 
-def seal(data: bytes, recipient: str) -> bytes:
-    """Encrypt data to one recipient: a binary age file.
+def seal(data: bytes, *recipients: str) -> bytes:
+    """Encrypt data so that any of the recipients can read it: a binary age file.
 
     Raises:
-        HatfleetError: the recipient is not an ``age1…`` public key.
+        HatfleetError: a recipient is not an ``age1…`` public key.
     """
     try:
-        to = x25519.Recipient.from_str(recipient)
+        to = [x25519.Recipient.from_str(recipient) for recipient in recipients]
     except RecipientError as error:
         raise HatfleetError("cannot seal data: the worker's recipient is not an age1… public key") from error
-    return bytes(encrypt(data, [to]))
+    return bytes(encrypt(data, to))
 
 
 def unseal(data: bytes, identity_text: str) -> bytes:

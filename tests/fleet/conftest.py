@@ -44,9 +44,10 @@ def on_device(provision: Provision, lab_devices: tuple[str, ...]) -> Callable[..
 
 @pytest.fixture(scope="session")
 def run_json(provision: Provision) -> Callable[..., Any]:
-    """Run a provision command with --json and return its output, decoded."""
+    """Run a provision command with --json and return its output, decoded; of apply the last line, the report."""
 
     def run(*arguments: str, expect: int | None = 0) -> Any:
-        return json.loads(provision(*arguments, "--json", expect=expect).stdout)
+        output = provision(*arguments, "--json", expect=expect).stdout
+        return json.loads(output.splitlines()[-1] if arguments[0] == "apply" else output)
 
     return run

@@ -89,6 +89,7 @@ class SecretSite:
             "    n1:",
             f"      ansible_host: {connection.address}",
             f"      ansible_port: {connection.port}",
+            f"      hatfleet_lease_file: {connection.lease_file}",
             f"      ansible_user: {connection.user}",
             "      ansible_become: false",
             f"      ansible_ssh_private_key_file: {connection.key_file}",

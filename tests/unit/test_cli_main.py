@@ -137,7 +137,9 @@ def test_usage_errors_are_bad_input(provision: Run) -> None:
     assert provision("no-such-command").returncode == 2
 
 
-@pytest.mark.parametrize("command", ["init", "inventory", "trust", "plan", "apply", "check", "image", "lab"])
+@pytest.mark.parametrize(
+    "command", ["init", "inventory", "trust", "plan", "apply", "check", "report", "completion", "image", "lab"]
+)
 def test_help_teaches(provision: Run, command: str) -> None:
     shown = provision(command, "--help")
     assert shown.returncode == 0

@@ -250,7 +250,7 @@ def test_a_host_that_another_operator_changes_is_left_alone(
     job = make_job("demo")
     with subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None and other.stdout is not None
-        other.stdin.write(f"( {Lease('ben@admin-2', 600, server.connection.lease_file).script}\n)\necho rc $?\n")
+        other.stdin.write(f"( {Lease('ben@admin-2', 600, file=server.connection.lease_file).script}\n)\necho rc $?\n")
         other.stdin.flush()
         assert other.stdout.readline() == "rc 0\n"
         report = run_job(job)

@@ -41,7 +41,7 @@ def shells() -> Iterator[tuple[Shell, Shell]]:
 
 
 def lease(tmp_path: Path, holder: str, seconds: float = 100) -> Lease:
-    return Lease(holder, seconds, str(tmp_path / "run" / "lease"))
+    return Lease(holder, seconds, file=str(tmp_path / "run" / "lease"))
 
 
 def test_only_one_operator_gets_it_and_the_other_learns_who_has_it(tmp_path: Path, shells: tuple[Shell, Shell]) -> None:
