@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hatfleet.common.yamlfile import Node
+from hatfleet.fleet.explain import Explained
 from hatfleet.fleet.inventory import Host, Inventory
 from hatfleet.fleet.job import HostJob
 from hatfleet.fleet.resolve import DEFAULT_USER
@@ -109,6 +111,43 @@ def _settings(values: Mapping[str, Any], node: Node | None, prefix: str) -> Iter
             yield from _settings(value, child, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value, child
+
+
+def print_explained(host: Host, explained: Sequence[Explained]) -> None:
+    """Print every place that gives a variable, the one that wins first."""
+    console = _console()
+    for one in explained:
+        console.print(Text.assemble((one.name, "bold"), f" on {host.name}"))
+        if one.description:
+            console.print(Text(f"  {' '.join(one.description.split())}", "dim"))
+        table = Table(box=None, pad_edge=False)
+        for heading in ("", "value", "from", "place", "why"):
+            table.add_column(heading, overflow="fold")
+        for given in one.given:
+            place = f"{short(given.file)}:{given.line}" if given.file else "-"
+            value = given.value if isinstance(given.value, str) else json.dumps(given.value, ensure_ascii=False)
+            style = "bold" if given.wins else "dim"
+            cells = ("→" if given.wins else " ", value, given.origin, place, given.why)
+            table.add_row(*(Text(cell, style) for cell in cells))
+        if one.given:
+            _print_table(console, table)
+        else:
+            console.print(Text("  nothing gives it a value, and it has no default", "bold"))
+
+
+def explained_json(host: Host, explained: Sequence[Explained]) -> dict[str, Any]:
+    """Return the same as print_explained as data."""
+    return {
+        "host": host.name,
+        "variables": [
+            {
+                "name": one.name,
+                "description": one.description,
+                "given": [{**asdict(given), "file": str(given.file) if given.file else None} for given in one.given],
+            }
+            for one in explained
+        ],
+    }
 
 
 def short(path: Path) -> str:

@@ -14,6 +14,7 @@ from hatfleet.common.errors import ErrorCollector, InputError, nearest
 from hatfleet.common.site import Site
 from hatfleet.common.validate import validate
 from hatfleet.common.yamlfile import Node
+from hatfleet.fleet.conflicts import Conflicts
 from hatfleet.fleet.inventory_model import Host, Inventory
 from hatfleet.fleet.job import Connection, HostJob, RoleRun
 from hatfleet.fleet.roles import RoleInfo, load_role_info
@@ -72,10 +73,13 @@ def resolve_hosts(site: Site, inventory: Inventory, hosts: Sequence[str], roles:
             infos.append(load_role_info(site, name))
     errors.check()
     jobs = []
+    conflicts = Conflicts(inventory, roles)
     for name in hosts:
         host = inventory.hosts[name]
         variables = inventory.variables(name, known)
         runs = []
+        with errors.collect():
+            conflicts.refuse(name)
         with errors.collect():
             _refuse_near_roles(variables, known)
         for info in infos:
