@@ -40,7 +40,7 @@ def print_hosts(inventory: Inventory, hosts: Sequence[str], roles: Collection[st
             Text(", ".join(groups)),
             Text(", ".join(given) or "-"),
         )
-    _print_table(_console(), table)
+    print_table(wide_console(), table)
 
 
 def _address(name: str, variables: Mapping[str, Node]) -> str:
@@ -54,7 +54,7 @@ def _value(variables: Mapping[str, Node], name: str, default: object) -> object:
 
 def print_host(host: Host, job: HostJob, variables: Mapping[str, Node]) -> None:
     """Print one host: how it is reached, its variables, and every setting of every role, each with its origin."""
-    console = _console()
+    console = wide_console()
     console.print(Text.assemble((host.name, "bold"), f"  {', '.join(host.groups)}"))
     if job.connection:
         link = job.connection
@@ -78,7 +78,7 @@ def _print_values(console: Console, title: str, rows: Sequence[tuple[str, Any, N
     for name, value, node in rows:
         origin = Text(f"{short(node.file)}:{node.line}", "cyan") if node else Text("default", "dim")
         table.add_row(Text(name), origin, Text(value if isinstance(value, str) else json.dumps(value)))
-    _print_table(console, table)
+    print_table(console, table)
 
 
 def host_json(host: Host, job: HostJob, variables: Mapping[str, Node]) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _settings(values: Mapping[str, Any], node: Node | None, prefix: str) -> Iter
 
 def print_explained(host: Host, explained: Sequence[Explained]) -> None:
     """Print every place that gives a variable, the one that wins first."""
-    console = _console()
+    console = wide_console()
     for one in explained:
         console.print(Text.assemble((one.name, "bold"), f" on {host.name}"))
         if one.description:
@@ -130,7 +130,7 @@ def print_explained(host: Host, explained: Sequence[Explained]) -> None:
             cells = ("→" if given.wins else " ", value, given.origin, place, given.why)
             table.add_row(*(Text(cell, style) for cell in cells))
         if one.given:
-            _print_table(console, table)
+            print_table(console, table)
         else:
             console.print(Text("  nothing gives it a value, and it has no default", "bold"))
 
@@ -156,12 +156,13 @@ def short(path: Path) -> str:
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
-def _console() -> Console:
+def wide_console() -> Console:
+    """Return a console on standard output; where that is no terminal it neither cuts nor wraps."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)
 
 
-def _print_table(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table) -> None:
     """Print a table without the blanks that rich fills the last column with: in a pipe they would run very long."""
     with console.capture() as capture:
         console.print(table)

@@ -19,6 +19,7 @@ COMMANDS = {
     "init": ("hatfleet.cli.init:init", "Start"),
     "inventory": ("hatfleet.cli.inventory:inventory", "Start"),
     "trust": ("hatfleet.cli.trust:trust", "Start"),
+    "test": ("hatfleet.cli.sitetest:test", "Start"),
     "plan": ("hatfleet.cli.provision:plan", "Devices"),
     "apply": ("hatfleet.cli.provision:apply", "Devices"),
     "check": ("hatfleet.cli.check:check", "Devices"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hatfleet.common.errors import ErrorCollector, InputError
 from hatfleet.common.yamlfile import Node
-from hatfleet.fleet.inventory_model import Host, Inventory, Layer
+from hatfleet.fleet.inventory_model import Host, Inventory, Layer, same_value
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _differences(low: Node | None, high: Node | None, path: tuple[str, ...]) -> 
     if isinstance(low.value, Mapping) and isinstance(high.value, Mapping):
         for key in (key for key in low.value if key in high.value):
             yield from _differences(low.value[key], high.value[key], (*path, key))
-    elif low.plain() != high.plain():
+    elif not same_value(low, high):
         yield path
 
 

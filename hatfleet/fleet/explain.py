@@ -13,7 +13,7 @@ from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import Node
 from hatfleet.fleet.defaults import declared, setting_paths
-from hatfleet.fleet.inventory_model import Host, Inventory, Layer
+from hatfleet.fleet.inventory_model import Host, Inventory, Layer, same_value
 from hatfleet.fleet.resolve import ConnectionVariables
 from hatfleet.fleet.roles import load_role_info
 
@@ -113,7 +113,7 @@ class _Explainer:
         reasons = ["wins" if len(layers) > 1 else "the only place that gives it"]
         for layer, node in layers[1:]:
             winner, winning = layers[0]
-            reasons.append(self._why_it_lost(layer, winner, same=node.plain() == winning.plain()))
+            reasons.append(self._why_it_lost(layer, winner, same=same_value(node, winning)))
         if any(reason.startswith(_CONFLICT) for reason in reasons):
             reasons[0] = f"{_CONFLICT}: nothing but its name lets it win"
         given = [

@@ -121,3 +121,15 @@ def merge(low: Node, high: Node) -> Node:
     for key, node in high.value.items():
         keys[key] = merge(keys[key], node) if key in keys else node
     return Node(keys, high.file, high.line)
+
+
+def same_value(one: Node, other: Node) -> bool:
+    """Whether two values are alike, wherever they stand."""
+    if isinstance(one.value, Mapping) and isinstance(other.value, Mapping):
+        theirs = other.value
+        return one.value.keys() == theirs.keys() and all(
+            same_value(node, theirs[key]) for key, node in one.value.items()
+        )
+    if isinstance(one.value, tuple) and isinstance(other.value, tuple):
+        return len(one.value) == len(other.value) and all(map(same_value, one.value, other.value))
+    return one.value == other.value

@@ -15,10 +15,10 @@ from hatfleet.fleet.inventory_model import Layer
 from hatfleet.fleet.patterns import check_name, expand_hosts, split_port
 
 _GROUP_KEYS = ("hosts", "children", "vars")
-_PRIORITY = "ansible_group_priority"
+PRIORITY = "ansible_group_priority"
 
 #: The order in which Ansible tries the names of a variables file; the first that exists is the one.
-_SUFFIXES = ("", ".yml", ".yaml", ".json")
+SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 
 @dataclass
@@ -65,8 +65,8 @@ class Draft:
             inner = f"{key}.{part}"
             if part == "vars":
                 variables = dict(content.mapping("a group's vars", inner))
-                if _PRIORITY in variables:
-                    group.priority = _priority(variables.pop(_PRIORITY), f"{inner}.{_PRIORITY}")
+                if PRIORITY in variables:
+                    group.priority = _priority(variables.pop(PRIORITY), f"{inner}.{PRIORITY}")
                 group.layers.append(self._layer("group", name, variables))
             elif part == "children":
                 for child, child_node in _names(content, "a group's children", inner):
@@ -150,7 +150,7 @@ def variable_layers(
 
 
 def _files_of(folder: Path, name: str, present: set[str]) -> list[Path]:
-    found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if f"{name}{suffix}" in present]
+    found = [folder / f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in present]
     if len(found) > 1:
         # Ansible reads the first and drops the others without a word; settings that seem to be there but are not
         # are how a fleet drifts open.
@@ -172,5 +172,5 @@ def _folder_files(folder: Path) -> Iterator[Path]:
             continue
         if entry.is_dir() and not entry.suffix:
             yield from _folder_files(entry)
-        elif entry.is_file() and entry.suffix in _SUFFIXES:
+        elif entry.is_file() and entry.suffix in SUFFIXES:
             yield entry
