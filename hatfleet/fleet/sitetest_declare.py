@@ -124,7 +124,7 @@ def _compare(first: Declarations, second: Declarations) -> Result:
     findings = tuple(
         Finding(
             f"role {role}: {what} ({_on(names)})",
-            "sort what comes out of a set; leave the time, random numbers and the environment out of it",
+            "sort what comes out of a set; leave the time and random numbers out of it",
         )
         for (role, what), names in hosts.items()
     )
