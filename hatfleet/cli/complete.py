@@ -16,6 +16,7 @@ from hatfleet.common.errors import HatfleetError
 from hatfleet.common.paths import state_dir
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import load_yaml
+from hatfleet.fleet.explain import variable_names
 from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory
 
 
@@ -30,6 +31,18 @@ def complete_hosts(ctx: click.Context, _param: click.Parameter, incomplete: str)
         yield from ((name, f"group of {len(inventory.members(name))}") for name in inventory.groups)
 
     return _offer(names, head, word)
+
+
+def complete_explain(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer hosts, variables and settings for ``--explain HOST VAR``: click does not tell which of the two is typed."""
+
+    def names() -> Iterable[tuple[str, str]]:
+        site = Site.find()
+        inventory = load_inventory(inventory_paths(site, ctx.params.get("inventories") or ()))
+        yield from ((name, "host") for name in inventory.hosts)
+        yield from ((name, "variable or setting") for name in variable_names(site, inventory))
+
+    return _offer(names, "", incomplete)
 
 
 def complete_roles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hatfleet.common.yamlfile import Node
+from hatfleet.fleet.explain import Explained
 from hatfleet.fleet.inventory import Host, Inventory
 from hatfleet.fleet.job import HostJob
 from hatfleet.fleet.resolve import DEFAULT_USER
@@ -38,7 +40,7 @@ def print_hosts(inventory: Inventory, hosts: Sequence[str], roles: Collection[st
             Text(", ".join(groups)),
             Text(", ".join(given) or "-"),
         )
-    _print_table(_console(), table)
+    print_table(wide_console(), table)
 
 
 def _address(name: str, variables: Mapping[str, Node]) -> str:
@@ -52,7 +54,7 @@ def _value(variables: Mapping[str, Node], name: str, default: object) -> object:
 
 def print_host(host: Host, job: HostJob, variables: Mapping[str, Node]) -> None:
     """Print one host: how it is reached, its variables, and every setting of every role, each with its origin."""
-    console = _console()
+    console = wide_console()
     console.print(Text.assemble((host.name, "bold"), f"  {', '.join(host.groups)}"))
     if job.connection:
         link = job.connection
@@ -76,7 +78,7 @@ def _print_values(console: Console, title: str, rows: Sequence[tuple[str, Any, N
     for name, value, node in rows:
         origin = Text(f"{short(node.file)}:{node.line}", "cyan") if node else Text("default", "dim")
         table.add_row(Text(name), origin, Text(value if isinstance(value, str) else json.dumps(value)))
-    _print_table(console, table)
+    print_table(console, table)
 
 
 def host_json(host: Host, job: HostJob, variables: Mapping[str, Node]) -> dict[str, Any]:
@@ -111,18 +113,56 @@ def _settings(values: Mapping[str, Any], node: Node | None, prefix: str) -> Iter
             yield f"{prefix}{key}", value, child
 
 
+def print_explained(host: Host, explained: Sequence[Explained]) -> None:
+    """Print every place that gives a variable, the one that wins first."""
+    console = wide_console()
+    for one in explained:
+        console.print(Text.assemble((one.name, "bold"), f" on {host.name}"))
+        if one.description:
+            console.print(Text(f"  {' '.join(one.description.split())}", "dim"))
+        table = Table(box=None, pad_edge=False)
+        for heading in ("", "value", "from", "place", "why"):
+            table.add_column(heading, overflow="fold")
+        for given in one.given:
+            place = f"{short(given.file)}:{given.line}" if given.file else "-"
+            value = given.value if isinstance(given.value, str) else json.dumps(given.value, ensure_ascii=False)
+            style = "bold" if given.wins else "dim"
+            cells = ("→" if given.wins else " ", value, given.origin, place, given.why)
+            table.add_row(*(Text(cell, style) for cell in cells))
+        if one.given:
+            print_table(console, table)
+        else:
+            console.print(Text("  nothing gives it a value, and it has no default", "bold"))
+
+
+def explained_json(host: Host, explained: Sequence[Explained]) -> dict[str, Any]:
+    """Return the same as print_explained as data."""
+    return {
+        "host": host.name,
+        "variables": [
+            {
+                "name": one.name,
+                "description": one.description,
+                "given": [{**asdict(given), "file": str(given.file) if given.file else None} for given in one.given],
+            }
+            for one in explained
+        ],
+    }
+
+
 def short(path: Path) -> str:
     """Return a path as one would type it here: relative when it lies below the working directory."""
     here = Path(os.path.abspath(path))  # noqa: PTH100  # symbolic links stay as the user wrote them
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
-def _console() -> Console:
+def wide_console() -> Console:
+    """Return a console on standard output; where that is no terminal it neither cuts nor wraps."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_UNBOUNDED)
 
 
-def _print_table(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table) -> None:
     """Print a table without the blanks that rich fills the last column with: in a pipe they would run very long."""
     with console.capture() as capture:
         console.print(table)

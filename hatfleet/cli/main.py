@@ -19,6 +19,7 @@ COMMANDS = {
     "init": ("hatfleet.cli.init:init", "Start"),
     "inventory": ("hatfleet.cli.inventory:inventory", "Start"),
     "trust": ("hatfleet.cli.trust:trust", "Start"),
+    "test": ("hatfleet.cli.sitetest:test", "Start"),
     "secrets": ("hatfleet.cli.secrets:secrets", "Start"),
     "completion": ("hatfleet.cli.completion:completion", "Start"),
     "plan": ("hatfleet.cli.provision:plan", "Devices"),

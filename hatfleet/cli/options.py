@@ -34,7 +34,8 @@ limit_option = click.option(
     "--limit",
     metavar="PATTERN",
     shell_complete=complete_hosts,
-    help="Only these hosts: names, groups and globs, such as 'edge-01,rack-a:!edge-07'.",
+    help="Only these hosts: names, groups, globs, ~regex, rack-a[0:2], edge[01:09], @FILE; a,b adds, &c keeps, "
+    "!d takes away, such as 'edge-01,rack-a:!edge-07'.",
 )
 roles_option = click.option(
     "-r",

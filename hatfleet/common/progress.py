@@ -7,6 +7,7 @@ when it ends. Domain code calls :func:`step`; nothing but this module and ``hatf
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -56,6 +57,26 @@ def step(name: str) -> Iterator[Step]:
         raise
     note = f" [dim]{current.note}[/dim]" if current.note else ""
     console.print(f"[green]  ✓[/green] {name} [dim]{current.seconds:.1f} s[/dim]{note}")
+
+
+#: A step shorter than this needs no word about it, seconds.
+SLOW_S = 2.0
+
+
+@contextlib.contextmanager
+def slow_step(name: str) -> Iterator[None]:
+    """Show ``name`` while the block runs: a spinner on a terminal, elsewhere one line if it takes over SLOW_S."""
+    if console.is_terminal:
+        with console.status(f"{name} …"):
+            yield
+        return
+    timer = threading.Timer(SLOW_S, say, [f"  … {name}"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say(message: str) -> None:

@@ -114,6 +114,7 @@ def _redacted(errors: Sequence[InputError], secrets: Iterable[str]) -> list[Inpu
 
 @cache
 def _schema(model: type[BaseModel]) -> Schema:
+    """Return a model's JSON schema: made once, it takes longer than explaining a hundred errors."""
     return model.model_json_schema()
 
 

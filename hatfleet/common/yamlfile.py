@@ -44,6 +44,14 @@ _SCALARS: dict[str, Callable[[yaml.ScalarNode], Any]] = {
     _TAG + "str": _constructor.construct_scalar,
     # A date stays the text it was written as: a settings model that wants a date reads it from there.
     _TAG + "timestamp": _constructor.construct_scalar,
+    # Ansible's word for text in which it must not evaluate {{ }}: nothing here ever does.
+    "!unsafe": _constructor.construct_scalar,
+}
+
+#: What to do about tags that are known, but not read.
+_TAG_HINTS = {
+    "!vault": "decrypt it with ansible-vault, and encrypt it with: provision secrets encrypt",
+    "!vault-encrypted": "decrypt it with ansible-vault, and encrypt it with: provision secrets encrypt",
 }
 
 
@@ -290,7 +298,7 @@ class _Builder:
         return InputError(
             f"the tag {shown} is not supported: only plain data is read",
             where=Where(self.file, _line(node)),
-            hint="write the value without a tag",
+            hint=_TAG_HINTS.get(tag, "write the value without a tag"),
         )
 
 

@@ -42,7 +42,9 @@ class GroupTree:
             self._ancestors[name] = parents[name].union(*(self._ancestors[parent] for parent in parents[name]))
         self.groups_of = self._membership()
         self.hosts = {name: tuple(group.hosts) for name, group in draft.groups.items()}
-        self.hosts["ungrouped"] = tuple(name for name, groups in self.groups_of.items() if "ungrouped" in groups)
+        # Those that the group itself names come first, as in Ansible.
+        ungrouped = [*self.hosts["ungrouped"], *draft.hosts]
+        self.hosts["ungrouped"] = tuple(dict.fromkeys(n for n in ungrouped if "ungrouped" in self.groups_of[n]))
 
     def _from_the_top(self, parents: dict[str, set[str]]) -> list[str]:
         try:

@@ -15,7 +15,7 @@ from hatfleet.common.site import Site
 from hatfleet.fleet.group_tree import GroupTree
 from hatfleet.fleet.inventory_model import Group, Host, Inventory, Layer
 from hatfleet.fleet.inventory_source import Draft, variable_layers
-from hatfleet.fleet.patterns import select_hosts
+from hatfleet.fleet.selection import select_hosts
 
 __all__ = [
     "Group",
@@ -106,11 +106,13 @@ def load_inventory(paths: Iterable[Path]) -> Inventory:
     tree = GroupTree(draft)
     group_files: list[Mapping[str, list[Layer]]] = []
     host_files: list[Mapping[str, list[Layer]]] = []
-    for path in sources:
+    for number, path in enumerate(sources):
+        if any(later.parent == path.parent for later in sources[number + 1 :]):
+            continue  # the folder's variables count once, where they win
         with errors.collect():
-            group_files.append(variable_layers(path.parent / "group_vars", "group", draft.groups))
+            group_files.append(variable_layers(path.parent / "group_vars", "group", draft.groups, number))
         with errors.collect():
-            host_files.append(variable_layers(path.parent / "host_vars", "host", draft.hosts))
+            host_files.append(variable_layers(path.parent / "host_vars", "host", draft.hosts, number))
     errors.check()
     groups = {
         name: Group(name, tree.children[name], tree.hosts[name], tree.depths[name], group.priority)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hatfleet.common.yamlfile import Node
 
@@ -13,9 +14,20 @@ from hatfleet.common.yamlfile import Node
 class Layer:
     """Variables from one place, for one group or host."""
 
-    origin: str
-    """Whose they are: "group edge" or "host edge01"."""
+    kind: Literal["group", "host"]
+    """Whether they are a group's or a host's own."""
+    owner: str
+    """The name of that group or host."""
     variables: Mapping[str, Node]
+    source: int
+    """Which of the inventory's sources they come from, in the order of ``-i``, from 0."""
+    in_folder: bool
+    """Whether they come from ``group_vars/`` or ``host_vars/``, not from the hosts file."""
+
+    @property
+    def origin(self) -> str:
+        """Whose they are: "group edge" or "host edge01"."""
+        return f"{self.kind} {self.owner}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,30 @@ class Inventory:
         """Return all hosts of a group, those of its children included, in the order of the inventory."""
         return [name for name, host in self.hosts.items() if group in host.groups]
 
+    def members_in_order(self, group: str) -> list[str]:
+        """Return all hosts of a group in the order in which Ansible counts them, for ``group[0]``.
+
+        First those that the group names itself, then those of its children, then those of their children; a child's
+        in the order of the file.
+        """
+        level, seen = [group], {group}
+        hosts: dict[str, None] = {}
+        while level:
+            hosts.update((host, None) for name in level for host in self.groups[name].hosts)
+            children = dict.fromkeys(child for name in level for child in self.groups[name].children)
+            level = [child for child in children if child not in seen]
+            seen.update(level)
+        return list(hosts)
+
+    def equal_rank(self, one: Layer, other: Layer) -> bool:
+        """Whether nothing but the names of two groups decides which of these layers wins."""
+        if one.kind == "host" or other.kind == "host" or one.owner == other.owner:
+            return False
+        if one.in_folder and other.in_folder and one.source != other.source:
+            return False  # the user put them into an order, with -i
+        first, second = self.groups[one.owner], self.groups[other.owner]
+        return (first.depth, first.priority) == (second.depth, second.priority)
+
     def variables(self, host: str, deep: Collection[str] = ()) -> dict[str, Node]:
         """Return a host's final variables.
 
@@ -85,3 +121,15 @@ def merge(low: Node, high: Node) -> Node:
     for key, node in high.value.items():
         keys[key] = merge(keys[key], node) if key in keys else node
     return Node(keys, high.file, high.line)
+
+
+def same_value(one: Node, other: Node) -> bool:
+    """Whether two values are alike, wherever they stand."""
+    if isinstance(one.value, Mapping) and isinstance(other.value, Mapping):
+        theirs = other.value
+        return one.value.keys() == theirs.keys() and all(
+            same_value(node, theirs[key]) for key, node in one.value.items()
+        )
+    if isinstance(one.value, tuple) and isinstance(other.value, tuple):
+        return len(one.value) == len(other.value) and all(map(same_value, one.value, other.value))
+    return one.value == other.value

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from hatfleet.common.errors import ErrorCollector, InputError, Where, nearest
-from hatfleet.common.yamlfile import Node, load_yaml
+from hatfleet.common.yamlfile import Node
+from hatfleet.fleet.foreign import read_hosts_file, read_variables_file
 from hatfleet.fleet.inventory_model import Layer
-from hatfleet.fleet.patterns import check_name, expand_hosts
+from hatfleet.fleet.patterns import check_name, expand_hosts, split_port
 
 _GROUP_KEYS = ("hosts", "children", "vars")
-_PRIORITY = "ansible_group_priority"
+PRIORITY = "ansible_group_priority"
 
 #: The order in which Ansible tries the names of a variables file; the first that exists is the one.
-_SUFFIXES = ("", ".yml", ".yaml", ".json")
+SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Draft:
     def __init__(self) -> None:
         self.groups = {"all": GroupDraft(children={"ungrouped": Where()}), "ungrouped": GroupDraft()}
         self.hosts: dict[str, HostDraft] = {}
+        self._source = -1
 
     def read(self, path: Path) -> None:
         """Add a hosts file.
@@ -50,14 +54,8 @@ class Draft:
         Raises:
             InputError: it is not valid YAML or not an inventory.
         """
-        root = load_yaml(path)
-        if not isinstance(root.value, Mapping | None):
-            raise InputError(
-                f"not an inventory: a mapping of groups is expected, found {root.shown()}",
-                where=root.where(),
-                hint="convert an INI inventory with: ansible-inventory -i FILE --list --yaml",
-            )
-        for name, node in root.mapping("an inventory").items():
+        self._source += 1
+        for name, node in read_hosts_file(path).items():
             self._group(name, node, name)
 
     def _group(self, name: str, node: Node, key: str) -> None:
@@ -67,9 +65,9 @@ class Draft:
             inner = f"{key}.{part}"
             if part == "vars":
                 variables = dict(content.mapping("a group's vars", inner))
-                if _PRIORITY in variables:
-                    group.priority = _priority(variables.pop(_PRIORITY), f"{inner}.{_PRIORITY}")
-                group.layers.append(Layer(f"group {name}", variables))
+                if PRIORITY in variables:
+                    group.priority = _priority(variables.pop(PRIORITY), f"{inner}.{PRIORITY}")
+                group.layers.append(self._layer("group", name, variables))
             elif part == "children":
                 for child, child_node in _names(content, "a group's children", inner):
                     group.children[child] = child_node.where(f"{inner}.{child}")
@@ -87,11 +85,20 @@ class Draft:
 
     def _hosts(self, group: GroupDraft, pattern: str, node: Node, key: str) -> None:
         variables = node.mapping("a host's variables", key)
-        for name in expand_hosts(pattern, node.where(key)):
+        names, port = split_port(pattern)
+        for name in expand_hosts(names, node.where(key)):
             group.hosts[name] = None
-            host = self.hosts.setdefault(name, HostDraft(node.file, node.line))
+            if name not in self.hosts:
+                self.hosts[name] = HostDraft(node.file, node.line)
+                if port is not None:
+                    # As in Ansible, a port behind the name counts where the host is named first, and nowhere else.
+                    own_port = {"ansible_port": Node(port, node.file, node.line, str(port))}
+                    self.hosts[name].layers.append(self._layer("host", name, own_port))
             if variables:
-                host.layers.append(Layer(f"host {name}", variables))
+                self.hosts[name].layers.append(self._layer("host", name, variables))
+
+    def _layer(self, kind: Literal["group", "host"], owner: str, variables: Mapping[str, Node]) -> Layer:
+        return Layer(kind, owner, variables, self._source, in_folder=False)
 
 
 def _names(node: Node, what: str, key: str) -> Iterator[tuple[str, Node]]:
@@ -111,16 +118,21 @@ def _names(node: Node, what: str, key: str) -> Iterator[tuple[str, Node]]:
 def _priority(node: Node, key: str) -> int:
     if isinstance(node.value, int) and not isinstance(node.value, bool):
         return node.value
+    if isinstance(node.value, str) and re.fullmatch(r"-?[0-9]+", node.value):
+        return int(node.value)
     raise InputError(f"found {node.shown()}, allowed is an integer", where=node.where(key))
 
 
-def variable_layers(folder: Path, kind: str, names: Iterable[str]) -> dict[str, list[Layer]]:
+def variable_layers(
+    folder: Path, kind: Literal["group", "host"], names: Iterable[str], source: int
+) -> dict[str, list[Layer]]:
     """Read the variables files of groups or hosts.
 
     Args:
         folder: ``group_vars`` or ``host_vars``; it may be missing.
         kind: "group" or "host".
         names: Whose files to read; files of other names are left alone, as Ansible does.
+        source: Which of the inventory's sources the folder belongs to, from 0.
 
     Raises:
         InputErrors: all files that cannot be read, are not valid YAML or are not mappings.
@@ -131,14 +143,14 @@ def variable_layers(folder: Path, kind: str, names: Iterable[str]) -> dict[str, 
     for name in names:
         with errors.collect():
             for file in _files_of(folder, name, present):
-                variables = load_yaml(file).mapping("a variables file")
-                layers.setdefault(name, []).append(Layer(f"{kind} {name}", variables))
+                layer = Layer(kind, name, read_variables_file(file), source, in_folder=True)
+                layers.setdefault(name, []).append(layer)
     errors.check()
     return layers
 
 
 def _files_of(folder: Path, name: str, present: set[str]) -> list[Path]:
-    found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if f"{name}{suffix}" in present]
+    found = [folder / f"{name}{suffix}" for suffix in SUFFIXES if f"{name}{suffix}" in present]
     if len(found) > 1:
         # Ansible reads the first and drops the others without a word; settings that seem to be there but are not
         # are how a fleet drifts open.
@@ -160,5 +172,5 @@ def _folder_files(folder: Path) -> Iterator[Path]:
             continue
         if entry.is_dir() and not entry.suffix:
             yield from _folder_files(entry)
-        elif entry.is_file() and entry.suffix in _SUFFIXES:
+        elif entry.is_file() and entry.suffix in SUFFIXES:
             yield entry

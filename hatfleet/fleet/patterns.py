@@ -1,4 +1,4 @@
-"""Host names in patterns: ranges in an inventory (``edge[01:20]``) and the selection of ``--limit``."""
+"""Names in an inventory: what a name may be, and the ranges that stand for many (``edge[01:20]``)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import itertools
 import re
 import string
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
-from hatfleet.common.errors import InputError, Where, nearest
-from hatfleet.fleet.inventory_model import Inventory
+from hatfleet.common.errors import InputError, Where
 
-_RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]+)(?::([^\[\]:]+))?\]")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_GLOB = re.compile(r"[*?\[]")
+RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]+)(?::([^\[\]:]+))?\]")
+_NAME = re.compile(r"\w[\w.-]*")
+_WITH_PORT = re.compile(r"((?:[^:\[\]]|\[[^\]]*\])+):([0-9]{1,5})")
 
 #: More hosts than any fleet this tool is meant for; a typing error in a range must not fill the memory.
 MAX_RANGE = 100_000
@@ -29,9 +27,9 @@ def expand_hosts(pattern: str, where: Where) -> list[str]:
         InputError: not a host name, or a range that makes no sense.
     """
     names = [pattern]
-    if _RANGE.search(pattern):
-        literal = _RANGE.split(pattern)[0::4]
-        choices = [_range(match, where) for match in _RANGE.finditer(pattern)]
+    if RANGE.search(pattern):
+        literal = RANGE.split(pattern)[0::4]
+        choices = [_range(match, where) for match in RANGE.finditer(pattern)]
         total = 1
         for choice in choices:
             total *= len(choice)
@@ -41,6 +39,12 @@ def expand_hosts(pattern: str, where: Where) -> list[str]:
     for name in names:
         check_name(name, "host", where)
     return names
+
+
+def split_port(pattern: str) -> tuple[str, int | None]:
+    """Split ``edge01:2222`` into the name (or range of names) and the port behind it, if there is one."""
+    match = _WITH_PORT.fullmatch(pattern)
+    return (match.group(1), int(match.group(2))) if match else (pattern, None)
 
 
 def check_name(name: str, kind: str, where: Where) -> None:
@@ -53,7 +57,7 @@ def check_name(name: str, kind: str, where: Where) -> None:
         return
     hint = None
     if kind == "host" and ":" in name:
-        hint = "give the host a name, and its address and port as ansible_host and ansible_port"
+        hint = "give the host a name, and its address as ansible_host"
     raise InputError(
         f"{name!r} is not a {kind} name: letters, digits, '.', '_' and '-' are allowed", where=where, hint=hint
     )
@@ -92,64 +96,3 @@ def _range(match: re.Match[str], where: Where) -> list[str]:
     raise InputError(
         f"the range {match.group()} is not understood", where=where, hint="ranges look like [01:20], [0:9:3] or [a:f]"
     )
-
-
-def select_hosts(inventory: Inventory, limit: str | None) -> list[str]:
-    """Return the hosts that ``--limit`` selects, in the order of the inventory; all of them without a limit.
-
-    The limit is a list of terms, divided by commas or colons: a host, a group or a glob (``edge*``) adds hosts, then
-    ``&term`` keeps only those that are also in it, then ``!term`` takes hosts away. With only ``&`` and ``!`` terms it
-    starts from all hosts, as Ansible does.
-
-    Raises:
-        InputError: a term matches nothing, or no host is left.
-    """
-    if limit is None:
-        return list(inventory.hosts)
-    terms = [term for part in re.split(r"[,:](?![^\[]*\])", limit) if (term := part.strip())]
-    adding = [term for term in terms if term[0] not in "!&"]
-    chosen = set().union(*(_match(inventory, term) for term in adding)) if adding else set(inventory.hosts)
-    for term in terms:
-        if term.startswith("&"):
-            chosen &= _match(inventory, term[1:])
-    for term in terms:
-        if term.startswith("!"):
-            chosen -= _match(inventory, term[1:])
-    if not terms or not chosen:
-        raise InputError(
-            f"--limit {limit!r} selects no host",
-            hint="see the hosts and groups with: provision inventory --graph",
-        )
-    return [name for name in inventory.hosts if name in chosen]
-
-
-def _match(inventory: Inventory, term: str) -> set[str]:
-    if _RANGE.search(term):
-        raise InputError(
-            f"--limit takes no range such as {term!r}", hint="use a glob (edge0*) or name the hosts, with commas"
-        )
-    if _GLOB.search(term):
-        groups = [name for name in inventory.groups if fnmatchcase(name, term)]
-        hosts = {name for name in inventory.hosts if fnmatchcase(name, term)}
-        if not groups and not hosts:
-            raise InputError(f"--limit: no host or group matches {term!r}", hint=_what_there_is(inventory))
-        return hosts.union(*(inventory.members(group) for group in groups))
-    if term in inventory.groups and term in inventory.hosts:
-        raise InputError(
-            f"--limit: {term!r} is both a host and a group", hint="rename one of them, or name the hosts you mean"
-        )
-    if term in inventory.groups:
-        return set(inventory.members(term))
-    if term in inventory.hosts:
-        return {term}
-    close = nearest(term, [*inventory.hosts, *inventory.groups])
-    raise InputError(
-        f"--limit: unknown host or group {term!r}",
-        hint=f"did you mean {close!r}?" if close else _what_there_is(inventory),
-    )
-
-
-def _what_there_is(inventory: Inventory) -> str:
-    hosts = list(inventory.hosts)
-    shown = ", ".join(hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")
-    return f"groups: {', '.join(inventory.groups)}; hosts: {shown or 'none'}"

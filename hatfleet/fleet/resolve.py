@@ -15,6 +15,7 @@ from hatfleet.common.redact import MARK
 from hatfleet.common.site import Site
 from hatfleet.common.validate import UnrevealedError, validate
 from hatfleet.common.yamlfile import AGE_SHOWN, Encrypted, Node
+from hatfleet.fleet.conflicts import Conflicts
 from hatfleet.fleet.inventory_model import Host, Inventory
 from hatfleet.fleet.job import Connection, HostJob, RoleRun
 from hatfleet.fleet.jump import jump_of
@@ -94,10 +95,13 @@ def resolve_hosts(
             infos.append(load_role_info(site, name))
     errors.check()
     jobs = []
+    conflicts = Conflicts(inventory, roles)
     for name in hosts:
         host = inventory.hosts[name]
         variables = inventory.variables(name, known)
         runs = []
+        with errors.collect():
+            conflicts.refuse(name)
         with errors.collect():
             _refuse_near_roles(variables, known)
         for info in infos:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from hatfleet.cli.complete import complete_hosts, complete_inventories, complete_roles
+from hatfleet.cli.complete import complete_explain, complete_hosts, complete_inventories, complete_roles
 from hatfleet.cli.inventory import inventory
 from hatfleet.common.errors import HatfleetError, InputError, InputErrors
 from tests.unit.inventories import INVENTORIES, SITE
@@ -153,3 +154,84 @@ def test_inventories_complete_with_the_lab_while_it_runs(site: Path, tmp_path: P
     (lab / "hosts.yaml").write_text("all:\n")
     assert offered(complete_inventories(*context(), "")) == ["prod", "lab"]
     assert complete_inventories(*context(), "./x")[0].type == "file"
+
+
+# --explain
+
+
+def explained(*args: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(printed("--json", "--explain", *args))
+    return found
+
+
+def rows(*args: str) -> list[tuple[str, str, bool]]:
+    (one,) = explained(*args)["variables"]
+    return [(given["origin"], given["value"], given["wins"]) for given in one["given"]]
+
+
+def test_explain_shows_the_place_that_won_and_those_that_lost_with_the_reason(site: Path) -> None:
+    lines = printed("--explain", "edge02", "door.ssh.max_auth_tries").splitlines()
+    assert lines[:2] == ["door.ssh.max_auth_tries on edge02", "  Attempts to log in per connection."]
+    assert lines[3].split() == ["→", "7", "host", "edge02", "inventory/prod/host_vars/edge02.yaml:2", "wins"]
+    assert "inventory/prod/group_vars/all.yaml:3" in lines[4]
+    assert lines[4].endswith("a host's own variables win over its groups'")
+    assert lines[5].split()[:5] == ["4", "default", "of", "role", "door"]
+
+
+def test_explain_of_a_default_says_so(site: Path) -> None:
+    assert rows("edge02", "sensor.room") == [("default of role sensor", "unknown", True)]
+    assert rows("edge01", "ansible_host") == [
+        ("host edge01", "192.0.2.1", True),
+        ("default of hatfleet", None, False),
+    ]
+
+
+def test_explain_of_a_group_of_settings_explains_each_of_them(site: Path) -> None:
+    found = explained("edge02", "door")["variables"]
+    assert [one["name"] for one in found][-3:] == ["door.ratio", "door.labels.a", "door.labels.b"]
+    winners = {one["name"]: next(given["origin"] for given in one["given"] if given["wins"]) for one in found}
+    assert winners["door.ssh.level"] == "group edge"
+    assert winners["door.labels.a"] == "group all"
+    assert winners["door.ratio"] == "default of role door"
+
+
+def test_an_ordinary_variable_is_explained_as_a_whole_or_in_part(site: Path) -> None:
+    assert rows("edge02", "plain") == [("group edge", {"b": 3}, True), ("group all", {"a": 1, "b": 2}, False)]
+    assert rows("edge02", "plain.b") == [("group edge", 3, True), ("group all", 2, False)]
+
+
+def test_explain_works_where_the_settings_are_wrong(site: Path) -> None:
+    (site / "inventory" / "prod" / "host_vars" / "edge01.yaml").write_text("door: {ratio: none}\nsensor:\n")
+    assert rows("edge01", "door.ratio") == [("host edge01", "none", True), ("default of role door", 1.0, False)]
+
+
+def test_explain_shows_a_setting_that_is_needed_and_not_given(site: Path) -> None:
+    hosts = site / "inventory" / "prod" / "hosts.yaml"
+    hosts.write_text(hosts.read_text().replace("sensor: {pin: 4}", "other: 1"))
+    assert "nothing gives it a value, and it has no default" in printed("--explain", "edge01", "sensor.pin")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("door.ssh.levle", "did you mean 'door.ssh.level'?"),
+        ("ansible_hots", "did you mean 'ansible_host'?"),
+        ("plian", "did you mean 'plain'?"),
+        ("xyz", "see its variables with: provision inventory --host edge01"),
+    ],
+)
+def test_explain_of_an_unknown_variable_names_the_nearest(site: Path, name: str, hint: str) -> None:
+    error = run("--explain", "edge01", name).exception
+    assert isinstance(error, InputError)
+    assert (error.exit_code, error.hint) == (2, hint)
+
+
+def test_explain_of_an_unknown_host_names_the_nearest(site: Path) -> None:
+    error = run("--explain", "edge4", "plain").exception
+    assert isinstance(error, InputError)
+    assert error.hint == "did you mean 'edge03'?"
+
+
+def test_explain_completes_hosts_and_settings(site: Path) -> None:
+    assert "edge02" in offered(complete_explain(*context(), ""))
+    assert offered(complete_explain(*context(), "door.ssh.m")) == ["door.ssh.max_auth_tries", "door.ssh.mode"]

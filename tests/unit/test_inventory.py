@@ -1,36 +1,13 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory, select_hosts
-from hatfleet.fleet.inventory_export import ansible_list, graph
-from tests.unit.inventories import INVENTORIES, load
-
-#: Inventories as -i names them, and the folder that holds what ansible-inventory 2.19 said about them.
-AS_ANSIBLE = [
-    (("valid-merge-order",), "valid-merge-order"),
-    (("valid-diamond",), "valid-diamond"),
-    (("valid-aliases",), "valid-aliases"),
-    (("valid-merge-order", "valid-second-source"), "valid-second-source"),
-]
-
-
-@pytest.mark.parametrize(("names", "expected"), AS_ANSIBLE, ids=[name for _, name in AS_ANSIBLE])
-def test_hosts_groups_and_variables_are_as_ansible_has_them(names: tuple[str, ...], expected: str) -> None:
-    inventory = load(*names)
-    recorded = json.loads((INVENTORIES / expected / "ansible.json").read_text())
-    assert ansible_list(inventory, list(inventory.hosts), ()) == recorded
-
-
-@pytest.mark.parametrize("name", ["valid-merge-order", "valid-diamond", "valid-aliases"])
-def test_the_tree_is_as_ansible_draws_it(name: str) -> None:
-    inventory = load(name)
-    assert "\n".join(graph(inventory, set(inventory.hosts))) == (INVENTORIES / name / "graph.txt").read_text().strip()
+from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory
+from tests.unit.inventories import load
 
 
 def test_a_value_knows_the_file_and_line_that_won() -> None:
@@ -143,64 +120,3 @@ def test_all_broken_files_are_reported_at_once(tmp_path: Path) -> None:
         (tmp_path / kind / name).write_text("a: [\n")
     with pytest.raises(InputError, match="2 errors"):
         load_inventory([hosts])
-
-
-# --limit
-
-
-@pytest.mark.parametrize(
-    ("limit", "hosts"),
-    [
-        (None, "lone both edge03 edge01 edge02 ea9 eb9 ec9"),
-        ("all", "lone both edge03 edge01 edge02 ea9 eb9 ec9"),
-        ("edge02,lone", "lone edge02"),
-        ("edge02:lone", "lone edge02"),
-        (" edge02 , lone,", "lone edge02"),
-        ("rack_b", "both edge03"),
-        ("edge", "both edge03 edge01 edge02 ea9 eb9 ec9"),
-        ("ungrouped", "lone"),
-        ("edge:!rack_*", "ea9 eb9 ec9"),
-        ("!edge", "lone"),
-        ("edge:&other", "both edge03 edge01"),
-        ("edge:&other:!both", "edge03 edge01"),
-        ("&other", "both edge03 edge01"),
-        ("!both,edge:&other", "edge03 edge01"),
-        ("edge0[12]", "edge01 edge02"),
-        ("e?9", "ea9 eb9 ec9"),
-        ("rack*", "both edge03 edge01 edge02"),
-        ("rack_a,rack_b", "both edge03 edge01 edge02"),
-    ],
-)
-def test_a_limit_selects(limit: str | None, hosts: str) -> None:
-    assert select_hosts(load("valid-merge-order"), limit) == hosts.split()
-
-
-@pytest.mark.parametrize(
-    ("limit", "words", "hint"),
-    [
-        ("edge04", "unknown host or group 'edge04'", "did you mean 'edge03'?"),
-        ("edge:!rack_c", "unknown host or group 'rack_c'", "did you mean 'rack_b'?"),
-        ("edge:&rock_a", "unknown host or group 'rock_a'", "did you mean 'rack_a'?"),
-        ("quite_else", "unknown host or group 'quite_else'", "groups: all, ungrouped"),
-        ("x*", "no host or group matches 'x*'", "hosts: lone"),
-        ("edge:!edge", "selects no host", "--graph"),
-        ("empty", "selects no host", "--graph"),
-        ("", "selects no host", "--graph"),
-        (" , ", "selects no host", "--graph"),
-        ("!", "unknown host or group ''", ""),
-        ("edge[01:02]", "takes no range", "glob"),
-    ],
-)
-def test_a_limit_that_selects_nothing_known_is_an_error(limit: str, words: str, hint: str) -> None:
-    with pytest.raises(InputError) as caught:
-        select_hosts(load("valid-merge-order"), limit)
-    assert words in caught.value.message
-    assert hint in str(caught.value.hint)
-
-
-def test_a_name_of_both_a_host_and_a_group_cannot_be_a_limit(tmp_path: Path) -> None:
-    (tmp_path / "hosts.yaml").write_text("all:\n  children:\n    twin:\n      hosts:\n        twin:\n        other:\n")
-    inventory = load_inventory([tmp_path / "hosts.yaml"])
-    assert select_hosts(inventory, "other") == ["other"]
-    with pytest.raises(InputError, match="both a host and a group"):
-        select_hosts(inventory, "twin")
