@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,11 +110,17 @@ def _bind(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     return lambda: function(*arguments)
 
 
+def _in_pyinfra(error: BaseException | None) -> bool:
+    """Whether it was pyinfra that failed: its operations read a device while they are declared."""
+    frames = traceback.walk_tb(error.__traceback__ if error else None)
+    return any(str(frame.f_globals.get("__name__")).startswith("pyinfra.") for frame, _ in frames)
+
+
 def main() -> int:
     """Print the declarations of a job's hosts; what goes wrong with a host stands under "errors"."""
     job = Job.model_validate_json(sys.stdin.buffer.read())
     hosts: dict[str, list[dict[str, str]]] = {}
-    errors: list[dict[str, str]] = []
+    errors: list[dict[str, str | bool]] = []
     try:
         roles = load_roles(job)
     except HatfleetError as error:
@@ -123,7 +130,11 @@ def main() -> int:
         try:
             declared = declare(host, job.halves, roles, Declaration(live=host.rootfs is None))
         except RoleError as error:
-            errors.append({"host": host.name, "role": error.role, "message": error.reason})
+            if _in_pyinfra(error.__cause__):
+                reason = "it uses operations of pyinfra's own, which can be declared on a device only"
+                errors.append({"host": host.name, "role": error.role, "message": reason, "needs_device": True})
+            else:
+                errors.append({"host": host.name, "role": error.role, "message": error.reason})
             continue
         hosts[host.name] = [
             {"role": d.role, "half": d.half.value, "name": d.operation.name, "digest": d.operation.digest()}

@@ -40,8 +40,14 @@ class Finding:
     where: Where | None
 
 
-def examine(site: Site, vault: Vault) -> tuple[int, list[Finding]]:
-    """Return how many secrets the site has, and everything that is wrong with them or could give them away."""
+def examine(site: Site, vault: Vault, *, settings: bool = True) -> tuple[int, list[Finding]]:
+    """Return how many secrets the site has, and everything that is wrong with them or could give them away.
+
+    Args:
+        site: The site.
+        vault: What decrypts them.
+        settings: Also look for plain text where roles declare a secret, in all inventories.
+    """
     errors = ErrorCollector()
     values: list[tuple[str, Node]] = []
     for file in secret_files(site):
@@ -51,8 +57,9 @@ def examine(site: Site, vault: Vault) -> tuple[int, list[Finding]]:
         _examine_values(Recipients(site), vault, values, errors)
     errors.errors += _open_identities(vault)
     errors.errors += _private_keys(site)
-    with errors.collect():
-        errors.errors += _plain_secrets(site)
+    if settings:
+        with errors.collect():
+            errors.errors += _plain_secrets(site)
     try:
         errors.check()
     except InputErrors as found:

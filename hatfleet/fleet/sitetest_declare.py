@@ -45,6 +45,8 @@ class Failure(_Answer):
     host: str
     role: str
     message: str
+    needs_device: bool = False
+    """Nothing is wrong, but it can be known on a device only."""
 
 
 class Declarations(_Answer):
@@ -69,12 +71,18 @@ def check_declared(job: Job, determinism: list[Callable[[], Result]], declare: S
     first, second = _declare(job, declare or DECLARE)
     if first.hosts:
         determinism.append(lambda: _compare(first, second))
-    hosts: dict[tuple[str, str], list[str]] = defaultdict(list)
+    hosts: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     for failure in first.errors:
-        hosts[failure.role, failure.message].append(failure.host)
+        hosts[failure.role, failure.message, failure.needs_device].append(failure.host)
     findings = tuple(
-        Finding(f"role {role}: {message} ({_on(names)})", "the role's code or its template fails with these settings")
-        for (role, message), names in hosts.items()
+        Finding(
+            f"role {role}: {message} ({_on(names)})",
+            "see what it would do with: provision plan"
+            if needs_device
+            else "the role's code or its template fails with these settings",
+            warning=needs_device,
+        )
+        for (role, message, needs_device), names in hosts.items()
     )
     return Result(sum(map(len, first.hosts.values())), "operations", findings)
 

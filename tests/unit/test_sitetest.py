@@ -60,7 +60,7 @@ def messages(check: dict[str, Any]) -> list[str]:
 def test_a_sound_site_passes_every_check_and_counts_what_it_looked_at(site: Path) -> None:
     checks = report()
     assert list(checks) == [
-        *("roles", "controls", "deploys", "recipes"),
+        *("roles", "controls", "deploys", "recipes", "secrets"),
         *("inventory", "references", "groups", "settings", "operations", "determinism"),
     ]
     # The fixture's roles have no checks.py.
@@ -68,7 +68,7 @@ def test_a_sound_site_passes_every_check_and_counts_what_it_looked_at(site: Path
     assert checks["controls"]["verdict"] == "warning"
     counts = {name: check["count"] for name, check in checks.items()}
     assert (counts["inventory"], counts["settings"], counts["operations"], counts["determinism"]) == (3, 6, 12, 3)
-    assert min(counts.values()) > 0
+    assert {name for name, count in counts.items() if count == 0} == {"secrets"}
     assert checks["roles"]["inventory"] is None
     assert checks["settings"]["inventory"] == "prod"
 
@@ -308,3 +308,15 @@ def test_a_program_that_cannot_declare_is_a_failure_and_no_pass(
     checks = declare(manner)
     assert words in messages(checks["operations"])[0]
     assert checks["determinism"]["verdict"] == "not run"
+
+
+def test_a_role_that_can_be_declared_on_a_device_only_is_no_failure(
+    site: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    error = {"host": "edge01", "role": "door", "message": "it needs a device", "needs_device": True}
+    program = tmp_path / "declare.py"
+    program.write_text(f"print({json.dumps(json.dumps({'hosts': {}, 'errors': [error]}))})\n")
+    monkeypatch.setattr(sitetest_declare, "DECLARE", (sys.executable, str(program)))
+    checks = report("-i", "prod")
+    assert (checks["operations"]["verdict"], checks["determinism"]["verdict"]) == ("warning", "not run")
+    assert messages(checks["operations"]) == ["role door: it needs a device (on edge01)"]
