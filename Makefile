@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help setup lock demo test unit lint clean bench
+.PHONY: help setup lock demo test unit system lint clean bench
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,11 +24,14 @@ lock: ## Resolve pyproject.toml into requirements.lock (hashes, all platforms)
 demo: setup ## Build an image, boot two virtual devices, provision and check them
 	$(PY) -m bench.demo
 
-test: lint unit ## Run the whole test suite
+test: lint unit system ## Run the whole test suite
 	$(PY) -m pytest tests/image tests/fleet
 
 unit: setup ## Run the fast tests (under a minute)
 	$(PY) -m pytest -q --numprocesses auto tests/unit
+
+system: setup ## Run the tests of whole programs on this machine
+	$(PY) -m pytest -q --numprocesses auto tests/system
 
 lint: setup ## Check format, style, types, import contracts, shell and YAML
 	$(VENV)/bin/ruff format --check .

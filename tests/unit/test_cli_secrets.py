@@ -400,7 +400,7 @@ def _another(site: SecretSite) -> str:
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_doctor_finds(site: SecretSite, name: str) -> None:
-    from tests.unit.ssh_server import make_key
+    from tests.ssh_server import make_key
 
     make_key(site.identity.parent / "ssh")
     site.put("wifi.passphrase", SECRET)

@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.ssh_server import SshServer
 from tests.unit.compliance_site import write_role
-from tests.unit.ssh_server import SshServer
 
 CHECKS = """
     @control("T-CLI-001", "The declared word is said", refs=["CIS 1"])

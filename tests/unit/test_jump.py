@@ -11,7 +11,7 @@ from hatfleet.common.errors import UnreachableError
 from hatfleet.fleet.job import Connection
 from hatfleet.fleet.jump import jump_of
 from hatfleet.fleet.ssh import Jumps, fingerprint, open_client, run_command, scan_host_key
-from tests.unit.ssh_server import SshServer, ssh_server
+from tests.ssh_server import SshServer, ssh_server
 
 TARGET = Connection(address="10.0.0.5", user="admin", known_hosts=Path("known_hosts"))
 

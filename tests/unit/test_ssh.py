@@ -11,7 +11,7 @@ import pytest
 from hatfleet.common.errors import InputError, UnreachableError
 from hatfleet.fleet.shell import RemoteShell
 from hatfleet.fleet.ssh import fingerprint, open_client, run_command, scan_host_key
-from tests.unit.ssh_server import SshServer, make_key
+from tests.ssh_server import SshServer, make_key
 
 
 def test_command_output_and_status_come_back_as_they_are(server: SshServer) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hatfleet.fleet.results import OUTPUT_LINE, RunReport
-from tests.unit.ssh_server import SshServer
+from tests.ssh_server import SshServer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.redact import MARK
+from tests.ssh_server import SshServer
 from tests.unit.secret_site import SECRET, SecretSite
-from tests.unit.ssh_server import SshServer
 
 WRITE = """
     def image(settings):

@@ -17,7 +17,7 @@ from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.lease import Lease
 from hatfleet.fleet.results import Event, HostState, OpStarted, RunReport, Status
 from hatfleet.fleet.runner import run_job
-from tests.unit.ssh_server import SshServer
+from tests.ssh_server import SshServer
 
 MakeRole = Callable[[str, str], Path]
 MakeJob = Callable[..., Job]

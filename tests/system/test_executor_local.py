@@ -23,7 +23,7 @@ from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostFinished, HostStarted, HostState, RunReport
 from hatfleet.fleet.rollout import Amount, Rollout
 from hatfleet.fleet.runner import run_job
-from tests.unit.ssh_server import SshServer
+from tests.ssh_server import SshServer
 
 #: What every scripted worker begins with: say() prints an event, each host of a job ends as its name says.
 WORKER = """

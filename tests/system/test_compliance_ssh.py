@@ -14,8 +14,8 @@ from hatfleet.compliance.results import HostOutcome, Listing, Outcome
 from hatfleet.compliance.runner import check_hosts, list_controls
 from hatfleet.compliance.worker import image_name
 from hatfleet.fleet.ssh import CommandOutput
+from tests.ssh_server import SshServer
 from tests.unit.compliance_site import job_over_ssh, write_role
-from tests.unit.ssh_server import SshServer
 
 CHECKS = r"""
     @control("T-SSH-001", "A command's exit status and output come back whole")

@@ -24,8 +24,8 @@ from hatfleet.fleet.executor_dask import DaskExecutor, connect
 from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostState, OpStarted, RunReport, Status
 from hatfleet.fleet.runner import run_job
-from tests.unit.dask_cluster import Cluster, dask_cluster, make_certificates
-from tests.unit.ssh_server import SshServer
+from tests.ssh_server import SshServer
+from tests.system.dask_cluster import Cluster, dask_cluster, make_certificates
 
 MakeRole = Callable[[str, str], Path]
 MakeJob = Callable[..., Job]
