@@ -17,9 +17,12 @@ $(VENV)/.done: requirements.lock pyproject.toml packages.txt setup.sh
 	./setup.sh $(VENV)
 	@touch $@
 
-lock: ## Resolve pyproject.toml into requirements.lock (hashes, all platforms)
+lock: ## Resolve pyproject.toml into requirements*.lock (hashes, all platforms)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra dask \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra bench \
+	  --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml \
+	  --output-file requirements-bench.lock
 
 demo: setup ## Build an image, boot two virtual devices, provision and check them
 	$(PY) -m bench.demo
