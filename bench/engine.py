@@ -9,8 +9,6 @@ it is and say so.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,17 +16,15 @@ from itertools import product
 from pathlib import Path
 
 from bench import procfs, work
+from bench.command import end_with, scratch, write_result
 from bench.delay_proxy import Counters, Proxy
 from bench.engine_report import Sample, print_report
 from bench.meter import measure
 from bench.nodes import Nodes
 from bench.tools import Access, Ansible, Bundlewrap, Invocation, Ours, Pyinfra, Tool
 from bench.tools.base import ENVIRONMENT
-from bench.venvs import ROOT, tools_venv
-from hatfleet.cli.main import print_error
+from bench.venvs import tools_venv
 from hatfleet.common.errors import HatfleetError
-from hatfleet.common.files import write_atomic
-from hatfleet.common.paths import cache_dir
 from hatfleet.common.progress import say
 
 LOOPBACK, DELAYED = "loopback", "delayed"
@@ -147,7 +143,7 @@ def measure_all(
     return samples
 
 
-def main() -> int:
+def main() -> bool:
     """Measure, print, and write out/bench-engine.json."""
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
     parser.add_argument("--hosts", type=int, default=10, help="nodes (10)")
@@ -157,31 +153,20 @@ def main() -> int:
     parser.add_argument("--routes", nargs="*", default=[LOOPBACK, DELAYED], choices=[LOOPBACK, DELAYED])
     parser.add_argument("--markdown", action="store_true", help="print the table as it stands in docs/benchmarks.md")
     given = parser.parse_args()
-    scratch = cache_dir() / "bench"
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        tools = [
-            tool
-            for tool in all_tools(tools_venv() / "bin")
-            if not given.tools or any(word in tool.name for word in given.tools)
-        ]
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="engine-") as folder:
-            samples = measure_all(
-                tools,
-                routes=given.routes,
-                hosts=given.hosts,
-                repeats=given.repeats,
-                delay_s=given.delay_ms / 1000,
-                folder=Path(folder),
-            )
-    except HatfleetError as error:
-        print_error(error)
-        return int(error.exit_code)
+    tools = all_tools(tools_venv() / "bin")
+    with scratch("engine") as folder:
+        samples = measure_all(
+            [tool for tool in tools if not given.tools or any(word in tool.name for word in given.tools)],
+            routes=given.routes,
+            hosts=given.hosts,
+            repeats=given.repeats,
+            delay_s=given.delay_ms / 1000,
+            folder=folder,
+        )
     result = {"hosts": given.hosts, "delay_ms": given.delay_ms, "samples": [asdict(sample) for sample in samples]}
-    write_atomic(ROOT / "out" / "bench-engine.json", json.dumps(result, indent=1) + "\n")
-    kept = print_report(samples, hosts=given.hosts, markdown=given.markdown)
-    return 0 if kept else 1
+    write_result("engine", result)
+    return print_report(samples, hosts=given.hosts, markdown=given.markdown)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

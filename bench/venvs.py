@@ -6,12 +6,12 @@ import hashlib
 import sys
 from pathlib import Path
 
+from bench.command import ROOT
 from hatfleet.common.locks import file_lock
 from hatfleet.common.paths import cache_dir
 from hatfleet.common.progress import say
 from hatfleet.common.run import run
 
-ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements-bench.lock"
 
 

@@ -68,14 +68,21 @@ class Tool(ABC):
         """
 
 
-def write_ssh_config(folder: Path, access: Access) -> Path:
-    """Write a configuration for OpenSSH's own client, with one shared connection per node, as its users advise."""
+def write_ssh_config(folder: Path, access: Access, *, shared: bool = True) -> Path:
+    """Write a configuration for OpenSSH's own client.
+
+    Args:
+        folder: Where.
+        access: The nodes.
+        shared: Use one connection per node for all commands, as the tools' documentation advises.
+    """
     (folder / "known_hosts").write_text(access.known_hosts)
     common = (
         f"Host *\n  HostName 127.0.0.1\n  User root\n  IdentityFile {access.key_file}\n  IdentitiesOnly yes\n"
         f"  UserKnownHostsFile {folder / 'known_hosts'}\n  StrictHostKeyChecking yes\n"
-        f"  ControlMaster auto\n  ControlPath {folder}/%n.sock\n  ControlPersist 60\n"
     )
+    if shared:
+        common += f"  ControlMaster auto\n  ControlPath {folder}/%n.sock\n  ControlPersist 60\n"
     hosts = "".join(f"Host {name}\n  Port {port}\n" for name, port in access.by_name.items())
     config = folder / "ssh_config"
     config.write_text(hosts + common)

@@ -6,11 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+from bench.command import ROOT
 from bench.tools.base import Access, Invocation, Tool
 from bench.work import TASKS, Absent, Directory, File, Link, Packages, Task, Template, User
 from hatfleet.fleet.results import RunReport, Status
 
-ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = "bench"
 
 
