@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -28,4 +29,5 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words
         table.add_column(heading, justify="left" if number < words else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    # Into a file, as wide as it is.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(table)
