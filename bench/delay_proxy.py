@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -102,6 +104,10 @@ class _Link:
     def reset(self) -> None:
         for writer in (self.client, self.node):
             if writer is not None:
+                # socket(7): closed with a linger time of zero, a connection ends with a reset.
+                sock: socket.socket = writer.get_extra_info("socket")
+                with contextlib.suppress(OSError):  # it may have ended just now
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
 
     def count(self, size: int, *, up: bool) -> None:

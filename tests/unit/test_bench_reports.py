@@ -31,7 +31,7 @@ def _sample(tool: str, wall_s: float, *, route: str = "loopback", commands: int 
 
 @pytest.mark.parametrize(("ours_s", "kept"), [(1.9, True), (2.1, False)])
 def test_a_bar_beside_another_tool_is_kept_or_missed(
-    ours_s: float, kept: bool, capsys: pytest.CaptureFixture[str]
+    *, ours_s: float, kept: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     samples = [_sample("hatfleet", ours_s), _sample("ansible-core", 50.0)]
     assert engine_report.print_report(samples, hosts=10, markdown=True) is kept
@@ -45,7 +45,7 @@ def test_the_median_decides_and_every_run_shows_in_the_spread(capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(("commands", "kept"), [(60, True), (61, False)])
-def test_commands_per_host_are_a_bar(commands: int, kept: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_per_host_are_a_bar(*, commands: int, kept: bool, capsys: pytest.CaptureFixture[str]) -> None:
     assert engine_report.print_report([_sample("hatfleet", 1.0, commands=commands)], hosts=10, markdown=True) is kept
 
 
@@ -56,7 +56,7 @@ def test_a_tool_that_was_not_measured_is_not_a_bar_kept(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(("ours_s", "kept"), [(9.0, True), (11.0, False)])
 def test_checks_are_measured_beside_testinfra_alone(
-    ours_s: float, kept: bool, capsys: pytest.CaptureFixture[str]
+    *, ours_s: float, kept: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     walls = {"provision check": ours_s, "testinfra ssh://": 100.0, "testinfra ssh://, ControlPath set": 5.0}
     samples = [checks.Sample(name, _usage(wall_s), 250) for name, wall_s in walls.items()]
@@ -68,7 +68,7 @@ def test_checks_are_measured_beside_testinfra_alone(
     [(30.0, True), (45.0, False)],
 )
 def test_a_fleet_must_not_cost_more_per_host_than_allowed(
-    large_cpu_s: float, kept: bool, capsys: pytest.CaptureFixture[str]
+    *, large_cpu_s: float, kept: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     samples = [scale.Sample(100, _usage(1.0, 3.0), 1.0, 5.0), scale.Sample(1000, _usage(9.0, large_cpu_s), 1.0, 5.0)]
     assert scale.print_report(samples, markdown=True) is kept
