@@ -17,9 +17,12 @@ $(VENV)/.done: requirements.lock pyproject.toml packages.txt setup.sh
 	./setup.sh $(VENV)
 	@touch $@
 
-lock: ## Resolve pyproject.toml into requirements.lock (hashes, all platforms)
+lock: ## Resolve pyproject.toml into requirements*.lock (hashes, all platforms)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra dask \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra bench \
+	  --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml \
+	  --output-file requirements-bench.lock
 
 demo: setup ## Build an image, boot two virtual devices, provision and check them
 	$(PY) -m bench.demo
@@ -41,8 +44,9 @@ lint: setup ## Check format, style, types, import contracts, shell and YAML
 	git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
 	$(VENV)/bin/yamllint --strict .
 
-bench: setup ## Measure; the results stand in docs/benchmarks.md
-	$(PY) -m bench.measure
+bench: setup ## Measure, as root, about an hour; the results stand in docs/benchmarks.md
+	./setup.sh $(VENV) bench/packages.txt
+	kept=0; for part in engine checks scale faults measure; do $(PY) -m bench.$$part || kept=1; done; exit $$kept
 
 clean: ## Stop lab devices; remove the virtual environment and build output (caches stay)
 	if [ -x $(VENV)/bin/provision ]; then $(VENV)/bin/provision lab down --all; fi

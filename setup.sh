@@ -1,9 +1,11 @@
 #!/bin/sh
 # Install what hatfleet needs on a Debian machine: host packages (as root, or through sudo) and a virtual
 # environment with exactly the versions and hashes of requirements.lock.
+# Usage: setup.sh [VENV [FILE]], where FILE lists more host packages.
 set -eu
 
 venv=${1:-.venv}
+more=${2:-/dev/null}
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
 
@@ -26,7 +28,7 @@ fi
 
 missing=''
 # shellcheck disable=SC2013  # one package a line
-for package in $(grep -v '^#' packages.txt); do
+for package in $(grep -hv '^#' packages.txt "$more"); do
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=absent
 	[ "$state" = installed ] || missing="$missing $package"
 done
