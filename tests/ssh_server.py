@@ -10,6 +10,7 @@ import contextlib
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,9 @@ def _pump(source: socket.socket | paramiko.Channel, sink: socket.socket | parami
 
 
 def _execute(channel: paramiko.Channel, command: bytes) -> None:
+    # paramiko answers the request after this thread was started; a command that ends at once would close the channel
+    # before. sshd answers first.
+    time.sleep(0.01)
     process = subprocess.Popen(
         ["/bin/sh", "-c", command],
         stdin=subprocess.PIPE,

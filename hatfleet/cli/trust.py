@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from paramiko.hostkeys import HostKeys
 
 from hatfleet.cli.complete import complete_hosts
 from hatfleet.cli.options import inventory_option
@@ -11,8 +10,9 @@ from hatfleet.common.errors import InputError
 from hatfleet.common.files import write_atomic
 from hatfleet.common.site import Site
 from hatfleet.fleet.inventory import inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.known_hosts import keys_of
 from hatfleet.fleet.resolve import resolve_hosts
-from hatfleet.fleet.ssh import Jumps, fingerprint, host_id, load_known_hosts, scan_host_key
+from hatfleet.fleet.ssh import Jumps, fingerprint, host_id, scan_host_key
 
 
 @click.command()
@@ -55,8 +55,8 @@ def trust(host: str, expected: str, inventories: tuple[str, ...]) -> None:
             f"{host} shows another key than the one given: found {found}, given {expected}",
             hint="do not trust it: read the fingerprint again on the device's console",
         )
-    known: HostKeys = load_known_hosts(connection)
     name = host_id(connection)
+    known = keys_of(connection.known_hosts, name)
     lines = [
         line
         for line in (connection.known_hosts.read_text().splitlines() if connection.known_hosts.exists() else [])

@@ -10,10 +10,10 @@ import threading
 from dataclasses import dataclass
 
 import paramiko
-from paramiko.hostkeys import HostKeys
 
 from hatfleet.common.errors import InputError, UnreachableError, Where
 from hatfleet.fleet.job import Connection
+from hatfleet.fleet.known_hosts import keys_of
 
 #: A connection whose peer has not acknowledged anything for this long is dead, milliseconds (TCP_USER_TIMEOUT).
 DEAD_PEER_MS = 30_000
@@ -42,23 +42,6 @@ def host_id(connection: Connection) -> str:
     return connection.address if connection.port == 22 else f"[{connection.address}]:{connection.port}"
 
 
-def load_known_hosts(connection: Connection) -> HostKeys:
-    """Read the fleet's known_hosts; a missing file is an empty one.
-
-    Raises:
-        InputError: the file exists but cannot be read.
-    """
-    keys = HostKeys()
-    if connection.known_hosts.exists():
-        try:
-            keys.load(str(connection.known_hosts))
-        except (OSError, paramiko.SSHException) as error:
-            raise InputError(
-                f"the known_hosts file cannot be read: {error}", where=Where(connection.known_hosts)
-            ) from error
-    return keys
-
-
 def open_client(connection: Connection, jumps: Jumps | None = None) -> paramiko.SSHClient:
     """Connect and log in.
 
@@ -70,7 +53,7 @@ def open_client(connection: Connection, jumps: Jumps | None = None) -> paramiko.
         InputError: the private key file cannot be used.
         UnreachableError: no connection, an unknown or changed host key, or the login was refused.
     """
-    known = load_known_hosts(connection)
+    known = keys_of(connection.known_hosts, host_id(connection))
     if not known.lookup(host_id(connection)):
         raise UnreachableError(
             f"the host key of {host_id(connection)} is not known",

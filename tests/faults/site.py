@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hatfleet.fleet.job import Connection
-from hatfleet.fleet.ssh import host_id, load_known_hosts
+from hatfleet.fleet.known_hosts import keys_of
+from hatfleet.fleet.ssh import host_id
 
 #: The folder on the device that belongs to the role.
 FOLDER = "/var/lib/hatfleet-faults"
@@ -145,7 +146,7 @@ class FaultSite:
             }
             if connection.key_file is not None:
                 hosts[host]["ansible_ssh_private_key_file"] = str(connection.key_file)
-            keys = load_known_hosts(connection).lookup(host_id(connection))
+            keys = keys_of(connection.known_hosts, host_id(connection)).lookup(host_id(connection))
             at = host_id(connection.model_copy(update={"port": ports[host]}))
             known += [f"{at} {key.get_name()} {key.get_base64()}\n" for key in keys.values()] if keys else []
         variables = {"faults": {"version": version}}
