@@ -141,6 +141,7 @@ class SshServer:
             become=False,
             connect_timeout_s=5,
             lease_file=str(self.folder / "lease"),
+            follow_ups_file=str(self.folder / "follow-ups"),
         )
         threading.Thread(target=self._serve, daemon=True).start()
 

@@ -38,6 +38,7 @@ from hatfleet.fleet.roles import RoleCode
 from hatfleet.fleet.ssh import Jumps
 from hatfleet.fleet.target import Target
 from hatfleet.fleet.tracing import Tracer
+from hatfleet.ops.reads import FOLLOW_UPS_FILE
 from hatfleet.ops.steps import Call, Declaration, Effects, Note, Operation, OperationError, Steps, declaring
 
 
@@ -156,7 +157,9 @@ class _Way:
         self._emit(Connected(host=run.job.name))
         live = run.job.rootfs is None
         run.target = Target(connector.run_script, live=live, trace=self._tracer.of(run.job.name))
-        declaration = Declaration(live=live, before=self._take_foreign)
+        connection = run.job.connection
+        file = connection.follow_ups_file if connection else FOLLOW_UPS_FILE
+        declaration = Declaration(live=live, before=self._take_foreign, follow_ups_file=file)
         self._declaration = declaration
         run.declared = declare(run.job, self._job.halves, self._roles, declaration, self._number_loop)
         with declaring(declaration):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hatfleet.common.errors import HatfleetError
 from hatfleet.fleet.compare import compare
 from hatfleet.fleet.declare import Declared
+from hatfleet.fleet.followups import note_before, strike_off
 from hatfleet.fleet.job import HostJob, Mode
 from hatfleet.fleet.lease import Lease
 from hatfleet.fleet.results import (
@@ -25,7 +26,7 @@ from hatfleet.fleet.results import (
 )
 from hatfleet.fleet.roles import Half
 from hatfleet.fleet.target import Outcome, Target
-from hatfleet.ops.reads import ShellRead
+from hatfleet.ops.reads import FOLLOW_UPS_FILE, ShellRead
 from hatfleet.ops.steps import Call, Command, Effects, Operation, OperationError, Reboot, Steps
 
 Emit = Callable[[Event], None]
@@ -167,11 +168,31 @@ class HostRun:
 
         if all(isinstance(action, Command) for action in operations[0].actions):
             reads = [read for operation in rest for read in operation.reads]
-            self.target.change(operations, reads, report, self.lease.script if self.lease else "")
+            commands = [(operation, self._commands(operation)) for operation in operations]
+            ended = self.target.change(commands, reads, report, self._prelude)
+            if self.lease and ended.status:
+                self.lease.check(ended.status, ended.stdout)
         else:
             report(self._act(operations[0]))
         if not self.ended:
             self._compare_again(rest, operations)
+
+    def _commands(self, operation: Operation) -> list[Command]:
+        """Return an operation's commands, and around them those that keep the list of what is still to be done."""
+        commands = [action for action in operation.actions if isinstance(action, Command)]
+        if not self.target.live:
+            return commands
+        return [*self._note(operation), *commands, *self._strike_off(operation)]
+
+    def _note(self, operation: Operation) -> list[Command]:
+        return note_before(operation, [one.operation for one in self.declared], self._follow_ups_file)
+
+    def _strike_off(self, operation: Operation) -> list[Command]:
+        return strike_off(operation, self._follow_ups_file)
+
+    @property
+    def _follow_ups_file(self) -> str:
+        return self.job.connection.follow_ups_file if self.job.connection else FOLLOW_UPS_FILE
 
     def _start(self, one: Declared) -> None:
         self._running = one
@@ -196,16 +217,29 @@ class HostRun:
         try:
             for action in operation.actions:
                 if isinstance(action, Call):
+                    self._run_quietly(self._note(operation))
                     changed |= action.run()
                 elif isinstance(action, Reboot) and self.restart is not None:
                     self.restart(action.limit_s)
                     changed = True
+                    self._run_quietly(self._strike_off(operation))
         except (HatfleetError, OSError) as failure:
             error = str(failure)
         self.target.forget_everything()
         if not changed:
             operation.actions = []
         return Outcome(operation, error, time.monotonic() - started_s)
+
+    def _run_quietly(self, commands: list[Command]) -> None:
+        for command in commands if self.target.live else ():
+            ended = self.target.run("note", command.script)
+            if ended.status:
+                raise OperationError(ended.stderr.decode(errors="replace").strip())
+
+    @property
+    def _prelude(self) -> str:
+        """What every changing command begins with: the lease is taken, or renewed."""
+        return self.lease.script if self.lease else ""
 
     def _beyond_reach(self, one: Declared) -> bool:
         """Whether an operation belongs to the read-only image of a sealed device: compared, never forced."""

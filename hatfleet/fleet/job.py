@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from hatfleet.common.redact import Redactor
 from hatfleet.fleet.lease import LEASE_FILE
 from hatfleet.fleet.roles import Half
+from hatfleet.ops.reads import FOLLOW_UPS_FILE
 
 
 class Message(BaseModel):
@@ -40,6 +41,8 @@ class Connection(Message):
     """The host to connect through; its host key is verified as well."""
     lease_file: str = LEASE_FILE
     """Where the lease lies on the device."""
+    follow_ups_file: str = FOLLOW_UPS_FILE
+    """Where the device lists what is still to follow a change."""
     connect_timeout_s: float = 10.0
 
 

@@ -95,37 +95,42 @@ class Target:
 
     def change(
         self,
-        batch: Sequence[Operation],
+        batch: Sequence[tuple[Operation, Sequence[Command]]],
         afterwards: Iterable[Read],
         report: Callable[[Outcome], None],
         prelude: str = "",
-    ) -> None:
+    ) -> Ended:
         """Run the commands of operations in order, up to the first that fails, and read what they may have changed.
 
         Args:
-            batch: Operations with commands.
+            batch: Operations, each with its commands.
             afterwards: What will be needed after the batch; of it, what is not known any more is read again in the
                 same command.
             report: Told how each operation that was begun ended, as soon as that is known.
-            prelude: A script that runs first.
+            prelude: A script that runs first; when it ends the whole with a non-zero status nothing is reported.
+
+        Returns:
+            What the command printed.
 
         Raises:
             OSError: the target cannot be reached any more.
             OperationError: an answer is not complete.
         """
         mark = new_mark()
-        self._forget(batch)
+        operations = [operation for operation, _ in batch]
+        self._forget(operations)
         gathering = Gathering((read for read in afterwards if read not in self._known), live=self.live)
-        script = prelude + "".join(_operation_script(mark, n, operation) for n, operation in enumerate(batch))
-        follower = _Follower(mark, batch, report)
+        script = prelude + "".join(_operation_script(mark, n, commands) for n, (_, commands) in enumerate(batch))
+        follower = _Follower(mark, operations, report)
         ended = self.run("change", script + gathering.script(mark), follower.take)
         said = ended.stderr.decode(errors="replace").strip()
-        if follower.failed:
-            return
+        if follower.failed or (prelude and ended.status):
+            return ended
         if follower.done < len(batch):
-            report(Outcome(batch[follower.done], said or "the shell on the target ended", 0.0))
-            return
+            report(Outcome(operations[follower.done], said or "the shell on the target ended", 0.0))
+            return ended
         self._known |= gathering.answers(ended.stdout, mark, said)
+        return ended
 
     def forget_everything(self) -> None:
         """Take nothing for known any more."""
@@ -137,13 +142,12 @@ class Target:
                 del self._known[read]
 
 
-def _operation_script(mark: str, number: int, operation: Operation) -> str:
+def _operation_script(mark: str, number: int, commands: Sequence[Command]) -> str:
     """Return a script that runs an operation's commands and says how it went; a failure ends the whole."""
     lines = ["read -r since _ </proc/uptime"]
-    actions = [action for action in operation.actions if isinstance(action, Command)]
-    for position, action in enumerate(actions):
+    for position, command in enumerate(commands):
         guard = "[ $? -eq 0 ] && " if position else ""
-        lines.append(guard + _command_script(mark, action))
+        lines.append(guard + _command_script(mark, command))
     lines += [
         "rc=$?; read -r now _ </proc/uptime",
         f"printf '\\n%s op{number} %s %s %s\\n' {mark} $rc $since $now",

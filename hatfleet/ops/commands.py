@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from hatfleet.ops.reads import ShellRead
-from hatfleet.ops.steps import Command, Note, Operation, OperationError, Reboot, Steps, is_live, operation
+from hatfleet.ops.steps import (
+    Command,
+    Note,
+    Operation,
+    OperationError,
+    Reboot,
+    Steps,
+    follow_up_id,
+    follow_ups,
+    is_live,
+    operation,
+)
 
 #: An operation of ours, or what one of pyinfra's own returned.
 Trigger: TypeAlias = Operation | Any
@@ -31,10 +42,20 @@ def on_change(*, triggers: Sequence[Trigger], command: str, live_only: bool = Tr
         command: A POSIX shell command.
         live_only: Do nothing while an image is built (nothing runs there that could be restarted).
     """
-    if (live_only and not is_live()) or not any_changed(triggers):
+    if live_only and not is_live():
         return
-    yield Note(command, "runs because of the changes before")
-    yield Command(command)
+    why = yield from _why("on_change", command, triggers)
+    if why:
+        yield Note(command, f"runs because of {why}")
+        yield Command(command)
+
+
+def _why(kind: str, command: str, triggers: Sequence[Trigger]) -> Steps:
+    """Return why something has to follow: a change in this run, or one in a run that was cut off before it did."""
+    left = (yield follow_ups()) if is_live() else ()
+    if any_changed(triggers):
+        return "the changes before"
+    return "a change in an earlier run, which was cut off" if follow_up_id(kind, command) in left else ""
 
 
 @operation()
@@ -61,6 +82,9 @@ def reboot(*, triggers: Sequence[Trigger], limit_s: float = 600) -> Steps:
         triggers: What the operations before returned.
         limit_s: How long it may take until the device answers again with a new boot id, in seconds.
     """
-    if is_live() and any_changed(triggers):
-        yield Note("device", "restart because of the changes before")
+    if not is_live():
+        return
+    why = yield from _why("reboot", "", triggers)
+    if why:
+        yield Note("device", f"restart because of {why}")
         yield Reboot(limit_s)

@@ -50,7 +50,8 @@ def write_script(path: str, *, mode: str, owner: str, group: str, validate: str 
     check = validate.replace("%s", '"$t"') + " >&2; " if validate else ""
     return (
         f"set -eu; umask 077; [ -d {folder} ] || (umask 022; mkdir -p {folder}); "
-        f"t=$(mktemp {folder}/.hatfleet.XXXXXXXX); trap 'rm -f \"$t\"' EXIT; "
+        # Nobody else writes here now: what a crash of the device left behind can go.
+        f"rm -f {folder}/.hatfleet.????????; t=$(mktemp {folder}/.hatfleet.XXXXXXXX); trap 'rm -f \"$t\"' EXIT; "
         f'cat >"$t"; {own}chmod {_normal_mode(mode)} "$t"; {check}'
         f'sync "$t"; mv -fT "$t" {p}; trap - EXIT; sync {folder}'
     )

@@ -13,7 +13,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hatfleet.ops.reads import PackagesRead, PathRead, PathState, Read, ShellRead, TextRead, UnitRead, UnitState
+from hatfleet.ops.reads import (
+    FollowUpsRead,
+    PackagesRead,
+    PathRead,
+    PathState,
+    Read,
+    ShellRead,
+    TextRead,
+    UnitRead,
+    UnitState,
+)
 from hatfleet.ops.steps import OperationError
 
 _UNIT_PROPERTIES = "Names,LoadState,UnitFileState,ActiveState,ConditionResult,ConditionTimestampMonotonic"
@@ -73,6 +83,7 @@ class Gathering:
         self._units = [read for read in unique if isinstance(read, UnitRead)]
         self._packages = [read for read in unique if isinstance(read, PackagesRead)]
         self._texts = [read for read in unique if isinstance(read, TextRead)]
+        self._follow_ups = [read for read in unique if isinstance(read, FollowUpsRead)]
         self._shells = [read for read in unique if isinstance(read, ShellRead)]
 
     def script(self, mark: str) -> str:
@@ -88,6 +99,9 @@ class Gathering:
             parts["packages"] = f"dpkg-query -W -f {show} {shlex.join(names)} 2>/dev/null; true"
         if self._units:
             parts["units"] = _units_script(self._units, live=self._live)
+        if self._follow_ups:
+            files = shlex.join(read.file for read in self._follow_ups)
+            parts["follow-ups"] = f"cat {files} 2>/dev/null; true"
         for number, text in enumerate(self._texts):
             parts[f"text{number}"] = f"base64 {shlex.quote(text.path)}"
         for number, shell in enumerate(self._shells):
@@ -126,6 +140,8 @@ class Gathering:
             units = _parse_units(_lines(found["units"].output), live=self._live)
             for unit in self._units:
                 yield unit, units.get(unit.name, UnitState(""))
+        for follow_ups in self._follow_ups:
+            yield follow_ups, frozenset(_lines(found["follow-ups"].output))
         for number, text in enumerate(self._texts):
             part = found[f"text{number}"]
             yield text, Failed(said) if part.status else base64.b64decode(part.output)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 #: A file here decides what systemd knows about units.
 UNIT_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/lib/systemd", "/usr/local/lib/systemd", "/lib/systemd")
 
+#: On a device, lists the operations that are still to follow a change (see hatfleet/fleet/followups.py).
+FOLLOW_UPS_FILE = "/var/lib/hatfleet/follow-ups"
+
 
 @dataclass(frozen=True)
 class Read:
@@ -108,3 +111,20 @@ class ShellRead(Read):
     def depends_on(self, path: str, *, below: bool) -> bool:  # noqa: ARG002
         """Nobody knows what a script reads."""
         return True
+
+
+@dataclass(frozen=True)
+class FollowUpsRead(Read):
+    """The operations that an earlier run, which was cut off, left to be done; answered with their ids.
+
+    What happens in this run does not change the answer: the engine itself knows of that.
+
+    Args:
+        file: The list on the device.
+    """
+
+    file: str
+
+    def depends_on(self, path: str, *, below: bool) -> bool:  # noqa: ARG002
+        """No file of a role changes it."""
+        return False

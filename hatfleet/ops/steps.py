@@ -21,7 +21,7 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from hatfleet.common.errors import HatfleetError
-from hatfleet.ops.reads import Read
+from hatfleet.ops.reads import FOLLOW_UPS_FILE, FollowUpsRead, Read
 
 
 class OperationError(HatfleetError):
@@ -74,7 +74,7 @@ class Call:
 
 Action: TypeAlias = Command | Reboot | Call
 
-Steps: TypeAlias = Generator[Read | tuple[Read, ...] | Note | Action, Any, None]
+Steps: TypeAlias = Generator[Read | tuple[Read, ...] | Note | Action, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ class Effects:
     reads: tuple[type[Read], ...] | None = None
     at: str | None = None
     below: bool = False
+
+
+def follow_up_id(kind: str, command: str) -> str:
+    """Return what stands for an operation that follows others: by what it does, wherever it is declared."""
+    return hashlib.sha256(json.dumps([kind, command]).encode()).hexdigest()[:16]
 
 
 @dataclass(eq=False)
@@ -117,6 +122,11 @@ class Operation:
         """The operations before it that decide whether it does anything."""
         return tuple(one for one in self.arguments.get("triggers", ()) if isinstance(one, Operation))
 
+    @property
+    def follow_up(self) -> str:
+        """What stands for it in the list of what is still to be done; the same in every run."""
+        return follow_up_id(self.kind, str(self.arguments.get("command", "")))
+
     def start(self) -> Steps:
         """Forget what was found and begin to compare."""
         self.notes, self.actions, self.reads, self.settled = [], [], [], False
@@ -124,6 +134,8 @@ class Operation:
 
     def may_change(self, read: Read) -> bool:
         """Whether a read that was made before its commands ran has to be made again."""
+        if isinstance(read, FollowUpsRead):
+            return False
         if self.effects.reads is None or isinstance(read, self.effects.reads):
             return True
         at = self.effects.at
@@ -156,10 +168,12 @@ class Declaration:
     Args:
         live: Whether the target is a running system.
         before: Called before an operation is added.
+        follow_ups_file: Where the target lists what is still to follow a change.
     """
 
     live: bool
     before: Callable[[], None] = lambda: None
+    follow_ups_file: str = FOLLOW_UPS_FILE
     operations: list[Operation] = field(default_factory=list)
 
 
@@ -183,6 +197,11 @@ def is_live() -> bool:
         OperationError: called from outside a role.
     """
     return _declaration().live
+
+
+def follow_ups() -> FollowUpsRead:
+    """Return the read of what an earlier run left to be done on the target."""
+    return FollowUpsRead(_declaration().follow_ups_file)
 
 
 def _declaration() -> Declaration:

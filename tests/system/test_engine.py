@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,8 +51,6 @@ def statuses(report: RunReport) -> dict[str, Status]:
 
 
 def role(make_role: MakeRole, code: str, name: str = "demo") -> None:
-    import textwrap
-
     make_role(name, OWNER + textwrap.dedent(code))
 
 
@@ -278,3 +277,41 @@ def test_a_plan_and_an_unchanged_apply_cost_few_commands(
     monkeypatch.setenv("HATFLEET_TRACE", str(trace))
     assert run_job(make_job("demo")).hosts[0].state is HostState.OK
     assert len(trace.read_text().splitlines()) == 1
+
+
+FOLLOWED = """
+    def image(settings):
+        first = ops.file(name="first", path=settings.root + "/a", content="x", **OWNER)
+        ops.on_change(name="gate", triggers=[], command="true")
+        ops.file(name="second", path=settings.root + "/b", content="x", validate=GATE, **OWNER)
+        ops.on_change(name="follow", triggers=[first], command=f"echo ran >> {settings.root}/log")
+"""
+
+
+def test_what_follows_a_change_is_not_lost_with_the_run_that_made_it(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path, server: SshServer
+) -> None:
+    """The run fails between the change and what follows it; the next one finds the file as declared."""
+    role(make_role, f"GATE = '[ -e {tmp_path}/open ]'\n" + textwrap.dedent(FOLLOWED))
+    job = make_job("demo")
+    assert statuses(run_job(job)) == {"first": Status.CHANGED, "gate": Status.OK, "second": Status.FAILED}
+    log, follow_ups = tmp_path / "target" / "log", Path(server.connection.follow_ups_file)
+    assert not log.exists()
+    assert len(follow_ups.read_text().splitlines()) == 1
+    (tmp_path / "open").touch()
+    plan = run_job(job.model_copy(update={"mode": Mode.PLAN}))
+    assert "an earlier run" in plan.hosts[0].operations[-1].changes[0].what
+    second = statuses(run_job(job))
+    assert (second["first"], second["follow"]) == (Status.OK, Status.CHANGED)
+    assert (log.read_text(), follow_ups.read_text()) == ("ran\n", "")
+    assert set(statuses(run_job(job)).values()) == {Status.OK}
+
+
+def test_what_a_crash_of_the_device_left_behind_is_removed(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path
+) -> None:
+    role(make_role, TWO_FILES)
+    left = tmp_path / "target" / ".hatfleet.abcdefgh"
+    left.write_text("half a secr")
+    run_job(make_job("demo"))
+    assert not left.exists()
