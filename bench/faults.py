@@ -20,7 +20,7 @@ from bench.tools import Access
 from hatfleet.common.errors import InputError
 from hatfleet.common.progress import say
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.inventory.load import inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.job import Connection
 from hatfleet.fleet.resolve import resolve_hosts
 from tests.faults.campaign import Result, kill_at

@@ -16,8 +16,8 @@ from hatfleet.common.errors import HatfleetError
 from hatfleet.common.paths import state_dir
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import load_yaml
-from hatfleet.fleet.explain import variable_names
-from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory
+from hatfleet.fleet.inventory.explain import variable_names
+from hatfleet.fleet.inventory.load import inventory_names, inventory_paths, load_inventory
 
 
 def complete_hosts(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -10,8 +10,8 @@ import click
 
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
-from hatfleet.fleet.executor import DEFAULT_FORKS, Executor
-from hatfleet.fleet.executor_local import LocalExecutor
+from hatfleet.fleet.executors.base import DEFAULT_FORKS, Executor
+from hatfleet.fleet.executors.local import LocalExecutor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def make_executor(
             raise click.UsageError("--tls-ca, --tls-cert and --tls-key go with --scheduler")
         return LocalExecutor(forks)
     try:
-        from hatfleet.fleet.executor_dask import DaskExecutor, connect
+        from hatfleet.fleet.executors.cluster import DaskExecutor, connect
     except ModuleNotFoundError as error:
         raise InputError(
             f"--scheduler needs Dask, which is not installed here ({error})", hint="pip install 'hatfleet[dask]'"

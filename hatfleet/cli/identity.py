@@ -12,7 +12,7 @@ import click
 
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
-from hatfleet.fleet.secrets import IDENTITY_VARIABLE, Recipients, Vault, identity_files
+from hatfleet.fleet.secrets.vault import IDENTITY_VARIABLE, Recipients, Vault, identity_files
 
 F = TypeVar("F", bound=Callable[..., Any])
 

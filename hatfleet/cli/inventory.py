@@ -11,11 +11,11 @@ from hatfleet.cli.inventory_view import explained_json, host_json, print_explain
 from hatfleet.cli.options import choose_roles, deploy_option, inventory_option, json_option, limit_option
 from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
-from hatfleet.fleet.explain import explain as explain_variable
-from hatfleet.fleet.inventory import Inventory, inventory_paths, load_inventory, select_hosts
-from hatfleet.fleet.inventory_export import ansible_list, graph
+from hatfleet.fleet.inventory.explain import explain as explain_variable
+from hatfleet.fleet.inventory.export import ansible_list, graph
+from hatfleet.fleet.inventory.load import Inventory, inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.inventory.schema import variables_schema
 from hatfleet.fleet.resolve import resolve_hosts
-from hatfleet.fleet.schema import variables_schema
 
 
 @click.command()

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hatfleet.common.yamlfile import Node
-from hatfleet.fleet.explain import Explained
-from hatfleet.fleet.inventory import Host, Inventory
+from hatfleet.fleet.inventory.explain import Explained
+from hatfleet.fleet.inventory.load import Host, Inventory
 from hatfleet.fleet.job import HostJob
 from hatfleet.fleet.resolve import DEFAULT_USER
 

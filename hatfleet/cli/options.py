@@ -12,7 +12,7 @@ from hatfleet.cli.complete import complete_hosts, complete_inventories, complete
 from hatfleet.cli.identity import identity_options, make_vault
 from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import Inventory, inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.inventory.load import Inventory, inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.job import HostJob
 from hatfleet.fleet.resolve import resolve_hosts
 from hatfleet.fleet.roles import deploy_roles

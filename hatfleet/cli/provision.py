@@ -16,7 +16,7 @@ from hatfleet.cli.executor_options import executor_options, make_executor
 from hatfleet.cli.options import choose_targets, target_options
 from hatfleet.cli.run_view import RunView, print_plan, print_report
 from hatfleet.common.progress import console
-from hatfleet.fleet.executor import Executor
+from hatfleet.fleet.executors.base import Executor
 from hatfleet.fleet.job import Job, Mode
 from hatfleet.fleet.reports import ReportStore, write_report
 from hatfleet.fleet.results import RunReport

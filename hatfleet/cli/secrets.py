@@ -18,12 +18,12 @@ from hatfleet.common.age import encrypt as encrypt_to
 from hatfleet.common.errors import ExitCode, InputError, Where
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import Encrypted
-from hatfleet.fleet.secrets import Recipients, check_value, new_identity
-from hatfleet.fleet.secrets_doctor import examine
-from hatfleet.fleet.secrets_edit import read_text, set_value, tagged, write_text
-from hatfleet.fleet.secrets_scratch import edit_text
-from hatfleet.fleet.secrets_site import find_secret, secret_files
-from hatfleet.fleet.secrets_site import rekey as rekey_site
+from hatfleet.fleet.secrets.doctor import examine
+from hatfleet.fleet.secrets.edit import read_text, set_value, tagged, write_text
+from hatfleet.fleet.secrets.scratch import edit_text
+from hatfleet.fleet.secrets.site import find_secret, secret_files
+from hatfleet.fleet.secrets.site import rekey as rekey_site
+from hatfleet.fleet.secrets.vault import Recipients, check_value, new_identity
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 

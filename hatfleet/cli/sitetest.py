@@ -21,12 +21,12 @@ from hatfleet.cli.sitetest_view import outcomes_json, print_outcomes
 from hatfleet.common.progress import slow_step
 from hatfleet.common.site import Site
 from hatfleet.compliance.sitetest import check_controls
-from hatfleet.fleet.inventory import inventory_names, inventory_paths
-from hatfleet.fleet.secrets import Vault
-from hatfleet.fleet.secrets_doctor import examine
-from hatfleet.fleet.sitetest import Finding, Result, SiteTest
-from hatfleet.fleet.sitetest_inventory import Subject, check_inventory
-from hatfleet.fleet.sitetest_roles import check_deploys, check_roles
+from hatfleet.fleet.inventory.load import inventory_names, inventory_paths
+from hatfleet.fleet.secrets.doctor import examine
+from hatfleet.fleet.secrets.vault import Vault
+from hatfleet.fleet.sitetest.inventory import Subject, check_inventory
+from hatfleet.fleet.sitetest.model import Finding, Result, SiteTest
+from hatfleet.fleet.sitetest.roles import check_deploys, check_roles
 from hatfleet.image.sitetest import check_recipes
 
 #: The checks of the site as a whole, before those of its inventories.

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hatfleet.cli.inventory_view import print_table, short, wide_console
 from hatfleet.common.errors import Where
-from hatfleet.fleet.sitetest import Finding, SiteTest, Verdict
+from hatfleet.fleet.sitetest.model import Finding, SiteTest, Verdict
 
 _MARKS = {
     Verdict.PASSED: ("✓", "green"),

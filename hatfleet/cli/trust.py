@@ -9,7 +9,7 @@ from hatfleet.cli.options import inventory_option
 from hatfleet.common.errors import InputError
 from hatfleet.common.files import write_atomic
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.inventory.load import inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.known_hosts import keys_of
 from hatfleet.fleet.resolve import resolve_hosts
 from hatfleet.fleet.ssh import Jumps, fingerprint, host_id, scan_host_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hatfleet.common.site import Site
 from hatfleet.compliance.runner import list_controls
-from hatfleet.fleet.sitetest import Finding, Result
+from hatfleet.fleet.sitetest.model import Finding, Result
 
 
 def check_controls(site: Site) -> Result:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from hatfleet.common.redact import Redactor
-from hatfleet.fleet.lease import LEASE_FILE
+from hatfleet.fleet.engine.lease import LEASE_FILE
 from hatfleet.fleet.roles import Half
 from hatfleet.ops.reads import FOLLOW_UPS_FILE
 

@@ -15,13 +15,13 @@ from hatfleet.common.redact import MARK
 from hatfleet.common.site import Site
 from hatfleet.common.validate import UnrevealedError, validate
 from hatfleet.common.yamlfile import AGE_SHOWN, Encrypted, Node
-from hatfleet.fleet.conflicts import Conflicts
-from hatfleet.fleet.inventory_model import Host, Inventory
+from hatfleet.fleet.engine.lease import LEASE_FILE
+from hatfleet.fleet.inventory.conflicts import Conflicts
+from hatfleet.fleet.inventory.model import Host, Inventory
 from hatfleet.fleet.job import Connection, HostJob, RoleRun
 from hatfleet.fleet.jump import jump_of
-from hatfleet.fleet.lease import LEASE_FILE
 from hatfleet.fleet.roles import RoleInfo, load_role_info
-from hatfleet.fleet.secrets import Vault
+from hatfleet.fleet.secrets.vault import Vault
 from hatfleet.fleet.settings import disclose
 
 #: The admin user of our images (the default of ``base.admin.name``).

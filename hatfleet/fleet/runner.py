@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from hatfleet import __version__
-from hatfleet.fleet.executor import Executor
-from hatfleet.fleet.executor_local import LocalExecutor
+from hatfleet.fleet.executors.base import Executor
+from hatfleet.fleet.executors.local import LocalExecutor
 from hatfleet.fleet.job import HostJob, Job
 from hatfleet.fleet.ledger import Ledger
 from hatfleet.fleet.results import Event, HostStarted, RunReport, StageReport

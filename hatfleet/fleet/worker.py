@@ -29,7 +29,7 @@ from types import FrameType  # noqa: E402
 
 from hatfleet.common.errors import ExitCode, HatfleetError  # noqa: E402
 from hatfleet.common.redact import Redactor, redact_output  # noqa: E402
-from hatfleet.fleet.engine import run  # noqa: E402
+from hatfleet.fleet.engine.run import run  # noqa: E402
 from hatfleet.fleet.job import Job, Message, redacted_json  # noqa: E402
 from hatfleet.fleet.results import JobFinished  # noqa: E402
 

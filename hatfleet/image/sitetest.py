@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hatfleet.common.site import Site
-from hatfleet.fleet.sitetest import Result, each
+from hatfleet.fleet.sitetest.model import Result, each
 from hatfleet.image.recipe import SUFFIX, find_recipe, load_recipe
 
 

@@ -113,7 +113,7 @@ def _provision(recipe: Recipe, site: Site, bootstrapped: Stage, folder: Path) ->
         "platform": recipe.platform.name,
         "kernel arguments": " ".join(recipe.platform.kernel_arguments),
         "order of roles": " ".join(role.name for role in recipe.roles),
-        "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine.py"),
+        "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
         "hatfleet code": _code("provision", "tree", "identity"),
     }
     for role in recipe.roles:

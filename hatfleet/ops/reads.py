@@ -7,7 +7,7 @@ from dataclasses import dataclass
 #: A file here decides what systemd knows about units.
 UNIT_FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/lib/systemd", "/usr/local/lib/systemd", "/lib/systemd")
 
-#: On a device, lists the operations that are still to follow a change (see hatfleet/fleet/followups.py).
+#: On a device, lists the operations that are still to follow a change (see hatfleet/fleet/engine/followups.py).
 FOLLOW_UPS_FILE = "/var/lib/hatfleet/follow-ups"
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.errors import ExitCode, InputError
+from hatfleet.fleet.engine.lease import Lease
 from hatfleet.fleet.job import HostJob, Job, Mode
-from hatfleet.fleet.lease import Lease
 from hatfleet.fleet.results import Event, HostState, OpStarted, RunReport, Status
 from hatfleet.fleet.runner import run_job
 from tests.ssh_server import SshServer

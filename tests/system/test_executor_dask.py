@@ -18,9 +18,9 @@ import pytest
 
 from hatfleet.common.errors import ExitCode, InputError, UnreachableError
 from hatfleet.common.site import Site
-from hatfleet.fleet.content import content_digest
-from hatfleet.fleet.dask_task import Greeting, check_greetings
-from hatfleet.fleet.executor_dask import DaskExecutor, connect
+from hatfleet.fleet.executors.cluster import DaskExecutor, connect
+from hatfleet.fleet.executors.cluster_task import Greeting, check_greetings
+from hatfleet.fleet.executors.content import content_digest
 from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostState, OpStarted, RunReport, Status
 from hatfleet.fleet.runner import run_job
@@ -201,7 +201,7 @@ CLIENT = """
 import sys
 from pathlib import Path
 from hatfleet.common.site import Site
-from hatfleet.fleet.executor_dask import DaskExecutor, connect
+from hatfleet.fleet.executors.cluster import DaskExecutor, connect
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.runner import run_job
 job = Job.model_validate_json(Path(sys.argv[1]).read_text())
@@ -254,7 +254,7 @@ def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
 def test_a_certificate_of_another_ca_is_refused(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hatfleet.fleet.executor_dask.ANSWER_S", 1)
+    monkeypatch.setattr("hatfleet.fleet.executors.cluster.ANSWER_S", 1)
     make_certificates(tmp_path / "tls")
     with pytest.raises(UnreachableError, match="does not answer"):
         connect(cluster.address, tmp_path / "tls/ca.pem", tmp_path / "tls/cert.pem", tmp_path / "tls/key.pem")

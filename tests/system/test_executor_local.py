@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.errors import ExitCode
-from hatfleet.fleet import executor_local
-from hatfleet.fleet.executor import STOP_GRACE_S
-from hatfleet.fleet.executor_local import LocalExecutor
+from hatfleet.fleet.executors import local as executor_local
+from hatfleet.fleet.executors.base import STOP_GRACE_S
+from hatfleet.fleet.executors.local import LocalExecutor
 from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostFinished, HostStarted, HostState, RunReport
 from hatfleet.fleet.rollout import Amount, Rollout
@@ -212,7 +212,7 @@ def test_a_stage_starts_when_the_one_before_is_done() -> None:
 
 INTERRUPTED_RUN = """
 import sys
-from hatfleet.fleet.executor_local import LocalExecutor
+from hatfleet.fleet.executors.local import LocalExecutor
 from hatfleet.fleet.runner import run_job
 from tests.unit.test_executor_local import job
 report = run_job(job("ok-1", "ok-2"), lambda event: print(event.event, event.host, flush=True),

@@ -1,4 +1,4 @@
-"""Stands in for ``python -m hatfleet.fleet.declare``: reads a job, prints one operation a role and host.
+"""Stands in for ``python -m hatfleet.fleet.engine.declare``: reads a job, prints one operation a role and host.
 
 With an argument it misbehaves as the argument says.
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hatfleet.common.errors import InputError, InputErrors
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import Inventory, inventory_paths, load_inventory
+from hatfleet.fleet.inventory.load import Inventory, inventory_paths, load_inventory
 
 FIXTURES = Path(__file__).parent / "fixtures"
 INVENTORIES = FIXTURES / "inventories"

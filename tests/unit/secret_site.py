@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hatfleet.common.age import encrypt
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import load_inventory
-from hatfleet.fleet.inventory_model import Inventory
+from hatfleet.fleet.inventory.load import load_inventory
+from hatfleet.fleet.inventory.model import Inventory
 from hatfleet.fleet.job import Connection
-from hatfleet.fleet.secrets import Recipients, Vault, new_identity
-from hatfleet.fleet.secrets_edit import set_value
+from hatfleet.fleet.secrets.edit import set_value
+from hatfleet.fleet.secrets.vault import Recipients, Vault, new_identity
 
 SETTINGS = '''
     from typing import Annotated

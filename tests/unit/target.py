@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from hatfleet.fleet.compare import compare
 from hatfleet.fleet.connectors.base import Ended, OnOutput
-from hatfleet.fleet.target import Target
+from hatfleet.fleet.engine.compare import compare
+from hatfleet.fleet.engine.target import Target
 from hatfleet.ops.reads import Read
 from hatfleet.ops.steps import Declaration, Operation, declaring
 

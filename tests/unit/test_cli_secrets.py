@@ -21,8 +21,8 @@ from hatfleet.cli.complete import complete_secrets
 from hatfleet.cli.secrets import secrets
 from hatfleet.common.errors import HatfleetError, InputError
 from hatfleet.common.yamlfile import load_yaml
-from hatfleet.fleet.secrets import IDENTITY_VARIABLE, new_identity
-from hatfleet.fleet.secrets_scratch import in_memory, private_folder
+from hatfleet.fleet.secrets.scratch import in_memory, private_folder
+from hatfleet.fleet.secrets.vault import IDENTITY_VARIABLE, new_identity
 from tests.unit.secret_site import SECRET, SecretSite
 
 VARIABLES = "inventory/prod/group_vars/all.yaml"
@@ -253,7 +253,7 @@ def test_an_interrupted_edit_leaves_nothing_behind(
 
 
 def test_without_memory_a_disk_must_be_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hatfleet.fleet.secrets_scratch.in_memory", lambda folder: False)
+    monkeypatch.setattr("hatfleet.fleet.secrets.scratch.in_memory", lambda folder: False)
     with pytest.raises(InputError, match="no file system in memory"), private_folder(allow_disk=False):
         pass
     with private_folder(allow_disk=True) as folder:

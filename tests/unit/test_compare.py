@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hatfleet import ops
-from hatfleet.fleet.compare import compare
-from hatfleet.fleet.declare import Declared
-from hatfleet.fleet.hostrun import HostRun
+from hatfleet.fleet.engine.compare import compare
+from hatfleet.fleet.engine.declare import Declared
+from hatfleet.fleet.engine.hostrun import HostRun
 from hatfleet.fleet.job import HostJob, Mode
 from hatfleet.fleet.results import Event, HostState, OpFinished, OpStarted, Status
 from hatfleet.fleet.roles import Half

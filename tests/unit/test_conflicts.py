@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from hatfleet.common.errors import InputErrors
-from hatfleet.fleet.conflicts import Conflicts
-from hatfleet.fleet.explain import explain
-from hatfleet.fleet.inventory import Inventory, load_inventory
+from hatfleet.fleet.inventory.conflicts import Conflicts
+from hatfleet.fleet.inventory.explain import explain
+from hatfleet.fleet.inventory.load import Inventory, load_inventory
 from tests.unit.inventories import SITE
 
 

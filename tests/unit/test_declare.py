@@ -19,7 +19,7 @@ def declare(site: Path, *roles: str, secrets: tuple[str, ...] = ()) -> Any:
     runs = tuple(RoleRun(name=role, settings={"root": "/srv"}, secrets=secrets) for role in roles)
     job = Job(mode=Mode.PLAN, site=site, hosts=(HostJob(name="a", connection=connection, roles=runs),))
     done = subprocess.run(
-        [sys.executable, "-m", "hatfleet.fleet.declare"],
+        [sys.executable, "-m", "hatfleet.fleet.engine.declare"],
         input=job.model_dump_json(),
         capture_output=True,
         text=True,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.errors import InputError
-from hatfleet.fleet.inventory import load_inventory
+from hatfleet.fleet.inventory.load import load_inventory
 
 
 def refused(file: Path, text: str) -> InputError:

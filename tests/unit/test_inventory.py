@@ -6,7 +6,7 @@ import pytest
 
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory
+from hatfleet.fleet.inventory.load import inventory_names, inventory_paths, load_inventory
 from tests.unit.inventories import load
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hatfleet.fleet.inventory import Inventory, load_inventory
-from hatfleet.fleet.inventory_export import ansible_list, graph
+from hatfleet.fleet.inventory.export import ansible_list, graph
+from hatfleet.fleet.inventory.load import Inventory, load_inventory
 from tests.unit.golden import LISTED, hosts_file, matched, program, said
 from tests.unit.inventories import INVENTORIES
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from hatfleet.cli.lab import lab as lab_command
 from hatfleet.common.errors import InputError, MissingToolError
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import inventory_paths, load_inventory, select_hosts
+from hatfleet.fleet.inventory.load import inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.resolve import resolve_hosts
 from hatfleet.lab import access, lifecycle, machine, process
 from hatfleet.lab.device import Device, device_names, devices, lab_dir, load_device

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hatfleet.fleet.lease import HELD, Lease, LeaseHeld
+from hatfleet.fleet.engine.lease import HELD, Lease, LeaseHeld
 
 
 class Shell:

@@ -6,11 +6,11 @@ import pytest
 
 from hatfleet.common.errors import InputError, InputErrors
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import load_inventory
+from hatfleet.fleet.inventory.load import load_inventory
+from hatfleet.fleet.inventory.schema import DRAFT, variables_schema
 from hatfleet.fleet.job import HostJob
 from hatfleet.fleet.resolve import resolve_hosts
 from hatfleet.fleet.roles import load_role_info
-from hatfleet.fleet.schema import DRAFT, variables_schema
 from tests.unit.inventories import INVENTORIES, ROLES, SITE, load, shown
 
 INVALID = sorted(path.name for path in INVENTORIES.glob("invalid-*"))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hatfleet.common.errors import HatfleetError
-from hatfleet.fleet.sealed import new_identity, seal, unseal
+from hatfleet.fleet.secrets.sealed import new_identity, seal, unseal
 
 IDENTITY, RECIPIENT = new_identity()
 

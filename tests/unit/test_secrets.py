@@ -12,10 +12,10 @@ from hatfleet.common.errors import InputError, InputErrors
 from hatfleet.common.redact import MARK
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import AGE_SHOWN, Encrypted, Node, parse_yaml
-from hatfleet.fleet.inventory_export import ansible_list
+from hatfleet.fleet.inventory.export import ansible_list
 from hatfleet.fleet.job import HostJob, Job, Mode, RoleRun
 from hatfleet.fleet.resolve import resolve_hosts
-from hatfleet.fleet.secrets import IDENTITY_VARIABLE, Vault, identity_files, load_identities, new_identity
+from hatfleet.fleet.secrets.vault import IDENTITY_VARIABLE, Vault, identity_files, load_identities, new_identity
 from tests.unit.secret_site import SECRET, SecretSite, no_passphrase
 
 

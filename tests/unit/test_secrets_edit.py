@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hatfleet.common.errors import InputError
 from hatfleet.common.yamlfile import Encrypted, parse_yaml
-from hatfleet.fleet.secrets_edit import read_text, replace_encrypted, set_value, tagged, write_text
+from hatfleet.fleet.secrets.edit import read_text, replace_encrypted, set_value, tagged, write_text
 
 FILE = Path("all.yaml")
 ARMOUR = "-----BEGIN AGE ENCRYPTED FILE-----\nAAAA\n-----END AGE ENCRYPTED FILE-----"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.errors import InputError
-from hatfleet.fleet.inventory import load_inventory, select_hosts
-from hatfleet.fleet.selection import check_limit_file
+from hatfleet.fleet.inventory.load import load_inventory, select_hosts
+from hatfleet.fleet.inventory.selection import check_limit_file
 from tests.unit.golden import PATTERNS
 from tests.unit.inventories import INVENTORIES, load
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from hatfleet.cli import sitetest
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
-from hatfleet.fleet import sitetest_declare
-from hatfleet.fleet.sitetest import Finding, Result, SiteTest, Verdict, each
-from hatfleet.fleet.sitetest_roles import check_deploys, check_roles
+from hatfleet.fleet.sitetest import operations as sitetest_declare
+from hatfleet.fleet.sitetest.model import Finding, Result, SiteTest, Verdict, each
+from hatfleet.fleet.sitetest.roles import check_deploys, check_roles
 from hatfleet.image.sitetest import check_recipes
 from tests.unit.inventories import INVENTORIES, SITE
 

@@ -1,7 +1,7 @@
 """From roles to the operations of one host; and, as a program, what can be known of them without any host.
 
-``python -m hatfleet.fleet.declare`` reads a job as JSON on standard input and prints what every host's roles declare,
-with a digest of each operation's arguments (the rendered content of files among them), as JSON.
+``python -m hatfleet.fleet.engine.declare`` reads a job as JSON on standard input and prints what every host's roles
+declare, with a digest of each operation's arguments (the rendered content of files among them), as JSON.
 """
 
 from __future__ import annotations

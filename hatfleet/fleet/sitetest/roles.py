@@ -1,6 +1,6 @@
 """Checks of the roles and deploys of a site: that they load, and fit together.
 
-As a program (``python -m hatfleet.fleet.sitetest_roles``) it imports roles, which loads pyinfra: it reads a job as JSON
+As a program (``python -m hatfleet.fleet.sitetest.roles``) it imports roles, which loads pyinfra: it reads a job as JSON
 on standard input and prints what does not load as JSON.
 """
 
@@ -17,7 +17,7 @@ from hatfleet.common.run import run
 from hatfleet.common.site import Site
 from hatfleet.fleet.job import Message
 from hatfleet.fleet.roles import deploy_roles, load_role_code, load_role_info
-from hatfleet.fleet.sitetest import Finding, Result, each
+from hatfleet.fleet.sitetest.model import Finding, Result, each
 
 
 class ImportJob(Message):

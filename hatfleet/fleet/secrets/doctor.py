@@ -13,10 +13,10 @@ from hatfleet.common.errors import ErrorCollector, InputError, InputErrors, Wher
 from hatfleet.common.site import Site
 from hatfleet.common.validate import misplaced_secrets
 from hatfleet.common.yamlfile import Encrypted, Node, load_yaml
-from hatfleet.fleet.inventory import inventory_names, inventory_paths, load_inventory
+from hatfleet.fleet.inventory.load import inventory_names, inventory_paths, load_inventory
 from hatfleet.fleet.roles import load_role_info
-from hatfleet.fleet.secrets import Recipients, Vault
-from hatfleet.fleet.secrets_site import secret_files
+from hatfleet.fleet.secrets.site import secret_files
+from hatfleet.fleet.secrets.vault import Recipients, Vault
 
 #: Folders that hold no text of the admin's: version control, environments, results.
 _SKIPPED = frozenset({".git", ".venv", "__pycache__", "node_modules", "out"})

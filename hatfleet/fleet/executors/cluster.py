@@ -21,12 +21,12 @@ from distributed import Client, Future, Security
 
 from hatfleet.common.errors import ExitCode, HatfleetError, InputError, UnreachableError
 from hatfleet.common.site import Site
-from hatfleet.fleet.content import content_digest
-from hatfleet.fleet.dask_task import Greeting, SealedJob, check_greetings, greet, run_batch
-from hatfleet.fleet.executor import STOP_GRACE_S, Listener, interrupts, share
+from hatfleet.fleet.executors.base import STOP_GRACE_S, Listener, interrupts, share
+from hatfleet.fleet.executors.cluster_task import Greeting, SealedJob, check_greetings, greet, run_batch
+from hatfleet.fleet.executors.content import content_digest
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.results import WORKER_LINE, HostFinished, JobFinished
-from hatfleet.fleet.sealed import new_identity, seal, unseal
+from hatfleet.fleet.secrets.sealed import new_identity, seal, unseal
 
 #: How long to wait for the scheduler, seconds.
 ANSWER_S = 10.0

@@ -12,10 +12,10 @@ from pathlib import Path
 from hatfleet.common.errors import ErrorCollector, InputError, nearest
 from hatfleet.common.paths import state_dir
 from hatfleet.common.site import Site
-from hatfleet.fleet.group_tree import GroupTree
-from hatfleet.fleet.inventory_model import Group, Host, Inventory, Layer
-from hatfleet.fleet.inventory_source import Draft, variable_layers
-from hatfleet.fleet.selection import select_hosts
+from hatfleet.fleet.inventory.group_tree import GroupTree
+from hatfleet.fleet.inventory.model import Group, Host, Inventory, Layer
+from hatfleet.fleet.inventory.selection import select_hosts
+from hatfleet.fleet.inventory.source import Draft, variable_layers
 
 __all__ = [
     "Group",

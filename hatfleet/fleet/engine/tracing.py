@@ -6,7 +6,7 @@ import json
 import os
 from typing import IO
 
-from hatfleet.fleet.target import Trace
+from hatfleet.fleet.engine.target import Trace
 
 #: Names the file that is appended to, a JSON object a line: host, purpose, sent and received bytes, seconds.
 VARIABLE = "HATFLEET_TRACE"

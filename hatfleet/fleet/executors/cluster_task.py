@@ -17,11 +17,11 @@ from pydantic import BaseModel
 
 from hatfleet.common.errors import HatfleetError, InputError, UnreachableError
 from hatfleet.common.site import Site
-from hatfleet.fleet.content import content_digest
-from hatfleet.fleet.executor_local import LocalExecutor
+from hatfleet.fleet.executors.content import content_digest
+from hatfleet.fleet.executors.local import LocalExecutor
 from hatfleet.fleet.job import Job, Message
 from hatfleet.fleet.results import Event, JobFinished
-from hatfleet.fleet.sealed import new_identity, seal, unseal
+from hatfleet.fleet.secrets.sealed import new_identity, seal, unseal
 
 #: How often events are sent, and how soon a task notices that it is not wanted any more, seconds.
 TICK_S = 0.2

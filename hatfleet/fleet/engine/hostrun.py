@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hatfleet.common.errors import HatfleetError
-from hatfleet.fleet.compare import compare
-from hatfleet.fleet.declare import Declared
-from hatfleet.fleet.followups import note_before, strike_off
+from hatfleet.fleet.engine.compare import compare
+from hatfleet.fleet.engine.declare import Declared
+from hatfleet.fleet.engine.followups import note_before, strike_off
+from hatfleet.fleet.engine.lease import Lease
+from hatfleet.fleet.engine.target import Outcome, Target
 from hatfleet.fleet.job import HostJob, Mode
-from hatfleet.fleet.lease import Lease
 from hatfleet.fleet.results import (
     Change,
     Event,
@@ -25,7 +26,6 @@ from hatfleet.fleet.results import (
     Status,
 )
 from hatfleet.fleet.roles import Half
-from hatfleet.fleet.target import Outcome, Target
 from hatfleet.ops.reads import FOLLOW_UPS_FILE, ShellRead
 from hatfleet.ops.steps import Call, Command, Effects, Operation, OperationError, Reboot, Steps
 

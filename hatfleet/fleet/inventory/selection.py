@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from hatfleet.common.errors import InputError, Where, nearest
-from hatfleet.fleet.inventory_model import Inventory
-from hatfleet.fleet.patterns import RANGE, expand_hosts
+from hatfleet.fleet.inventory.model import Inventory
+from hatfleet.fleet.inventory.patterns import RANGE, expand_hosts
 
 _GLOB = re.compile(r"[*?\[]")
 _SUBSCRIPT = re.compile(r"(?P<of>.+)\[(?:(?P<index>-?[0-9]+)|(?P<first>[0-9]+)[:-](?P<last>[0-9]*))\]")

@@ -6,7 +6,7 @@ import itertools
 from graphlib import CycleError, TopologicalSorter
 
 from hatfleet.common.errors import InputError, Where
-from hatfleet.fleet.inventory_source import Draft
+from hatfleet.fleet.inventory.source import Draft
 
 _IMPLICIT = {"all", "ungrouped"}
 

@@ -10,9 +10,9 @@ from typing import Literal
 
 from hatfleet.common.errors import ErrorCollector, InputError, Where, nearest
 from hatfleet.common.yamlfile import Node
-from hatfleet.fleet.foreign import read_hosts_file, read_variables_file
-from hatfleet.fleet.inventory_model import Layer
-from hatfleet.fleet.patterns import check_name, expand_hosts, split_port
+from hatfleet.fleet.inventory.foreign import read_hosts_file, read_variables_file
+from hatfleet.fleet.inventory.model import Layer
+from hatfleet.fleet.inventory.patterns import check_name, expand_hosts, split_port
 
 _GROUP_KEYS = ("hosts", "children", "vars")
 PRIORITY = "ansible_group_priority"

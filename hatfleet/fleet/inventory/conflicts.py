@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hatfleet.common.errors import ErrorCollector, InputError
 from hatfleet.common.yamlfile import Node
-from hatfleet.fleet.inventory_model import Host, Inventory, Layer, same_value
+from hatfleet.fleet.inventory.model import Host, Inventory, Layer, same_value
 
 
 @dataclass(frozen=True)

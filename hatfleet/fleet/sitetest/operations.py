@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hatfleet.common.errors import CommandError, HatfleetError
 from hatfleet.common.run import end_process_group
 from hatfleet.fleet.job import Job
-from hatfleet.fleet.sitetest import Finding, Result
+from hatfleet.fleet.sitetest.model import Finding, Result
 
 #: The program that declares the operations of a job's hosts without contacting them.
-DECLARE = (sys.executable, "-m", "hatfleet.fleet.declare")
+DECLARE = (sys.executable, "-m", "hatfleet.fleet.engine.declare")
 
 #: Python orders sets by a hash that is another one in every process; these two differ, and are the same every time.
 _HASH_SEEDS = ("1", "2")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from hatfleet.common.errors import Where, nearest
 from hatfleet.common.site import Site
-from hatfleet.fleet.inventory import load_inventory
-from hatfleet.fleet.inventory_model import Inventory
-from hatfleet.fleet.inventory_source import PRIORITY, SUFFIXES
+from hatfleet.fleet.inventory.load import load_inventory
+from hatfleet.fleet.inventory.model import Inventory
+from hatfleet.fleet.inventory.selection import check_limit_file, select_hosts
+from hatfleet.fleet.inventory.source import PRIORITY, SUFFIXES
 from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.resolve import resolve_hosts
-from hatfleet.fleet.secrets import Vault
-from hatfleet.fleet.selection import check_limit_file, select_hosts
-from hatfleet.fleet.sitetest import Finding, Result, SiteTest
-from hatfleet.fleet.sitetest_declare import check_declared
+from hatfleet.fleet.secrets.vault import Vault
+from hatfleet.fleet.sitetest.model import Finding, Result, SiteTest
+from hatfleet.fleet.sitetest.operations import check_declared
 
 #: The checks of an inventory in the order in which they run.
 NAMES = ("inventory", "references", "groups", "settings", "operations", "determinism")

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import Node
-from hatfleet.fleet.defaults import declared, setting_paths
-from hatfleet.fleet.inventory_model import Host, Inventory, Layer, same_value
+from hatfleet.fleet.inventory.defaults import declared, setting_paths
+from hatfleet.fleet.inventory.model import Host, Inventory, Layer, same_value
 from hatfleet.fleet.resolve import ConnectionVariables
 from hatfleet.fleet.roles import load_role_info
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hatfleet.fleet.connectors.base import Ended
-from hatfleet.fleet.target import Target
+from hatfleet.fleet.engine.target import Target
 from hatfleet.ops.gather import Failed
 from hatfleet.ops.reads import Read
 from hatfleet.ops.steps import Action, Note, Operation, OperationError, Steps

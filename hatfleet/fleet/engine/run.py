@@ -2,8 +2,8 @@
 
 pyinfra's documented API has traps; how each is avoided is written down in docs/decisions/0002-pyinfra-embedded.md.
 In short: every host goes its way in a greenlet of its own, in its own order, and does its own accounting; our
-operations are compared and changed together (:mod:`hatfleet.fleet.hostrun`), pyinfra's own run one by one between
-them; one State is one run.
+operations are compared and changed together (:mod:`hatfleet.fleet.engine.hostrun`), pyinfra's own run one by one
+between them; one State is one run.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from hatfleet.common.errors import HatfleetError
 from hatfleet.fleet.connectors.base import StreamConnector
 from hatfleet.fleet.connectors.node import NodeConnector
 from hatfleet.fleet.connectors.rootfs import RootfsConnector
-from hatfleet.fleet.declare import declare, load_roles
-from hatfleet.fleet.hostrun import Emit, HostRun
+from hatfleet.fleet.engine.declare import declare, load_roles
+from hatfleet.fleet.engine.hostrun import Emit, HostRun
+from hatfleet.fleet.engine.lease import Lease, LeaseHeld
+from hatfleet.fleet.engine.restart import restart
+from hatfleet.fleet.engine.target import Target
+from hatfleet.fleet.engine.tracing import Tracer
 from hatfleet.fleet.job import HostJob, Job, Mode
-from hatfleet.fleet.lease import Lease, LeaseHeld
-from hatfleet.fleet.restart import restart
 from hatfleet.fleet.results import Connected, HostState
 from hatfleet.fleet.roles import RoleCode
 from hatfleet.fleet.ssh import Jumps
-from hatfleet.fleet.target import Target
-from hatfleet.fleet.tracing import Tracer
 from hatfleet.ops.reads import FOLLOW_UPS_FILE
 from hatfleet.ops.steps import Call, Declaration, Effects, Note, Operation, OperationError, Steps, declaring
 

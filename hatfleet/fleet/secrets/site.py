@@ -9,8 +9,8 @@ from hatfleet.common.age import Recipient, encrypt
 from hatfleet.common.errors import ErrorCollector, InputError, Where, nearest
 from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import AGE_TAG, Encrypted, Node, load_yaml
-from hatfleet.fleet.secrets import Recipients, Vault
-from hatfleet.fleet.secrets_edit import read_text, replace_encrypted, write_text
+from hatfleet.fleet.secrets.edit import read_text, replace_encrypted, write_text
+from hatfleet.fleet.secrets.vault import Recipients, Vault
 
 _SUFFIXES = ("", ".yml", ".yaml")
 

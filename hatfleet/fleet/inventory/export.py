@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from hatfleet.fleet.inventory_model import Inventory
+from hatfleet.fleet.inventory.model import Inventory
 
 
 def ansible_list(inventory: Inventory, hosts: Sequence[str], deep: Collection[str]) -> dict[str, Any]:

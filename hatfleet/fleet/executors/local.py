@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from hatfleet.common.errors import ExitCode, HatfleetError, InputError
 from hatfleet.common.redact import Redactor
 from hatfleet.common.run import end_process_group
-from hatfleet.fleet.executor import DEFAULT_FORKS, STOP_GRACE_S, Listener, interrupts, share
+from hatfleet.fleet.executors.base import DEFAULT_FORKS, STOP_GRACE_S, Listener, interrupts, share
 from hatfleet.fleet.job import Job
 from hatfleet.fleet.results import WORKER_LINE, Event, HostFinished, JobFinished
 
