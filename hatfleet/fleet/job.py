@@ -108,8 +108,9 @@ class Job(Message):
     """Who runs it ("anna@admin-1"): the holder of the leases on the devices."""
     lease_s: float = 1800.0
     """How long a silent holder keeps a lease, in seconds."""
-    lease_wait_s: float = 5.0
-    """How long to wait for a lease that somebody else holds, in seconds."""
+    lease_wait_s: float = 30.0
+    """How long to wait for a lease that somebody else holds, in seconds: a run that was cut off may have left a command
+    on the device that is just ending."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,15 +122,18 @@ def test_interrupted_apply_says_so_and_the_next_one_works(
 ) -> None:
     on_device(applied[0], "rm -f /etc/sysctl.d/90-hatfleet.conf /etc/locale.conf")
     environment = {**os.environ, "XDG_STATE_HOME": str(cache_dir() / "tests")}
-    command = [str(Path(sys.executable).parent / "provision"), "apply", "-i", "lab", "-l", applied[0]]
+    command = [str(Path(sys.executable).parent / "provision"), "apply", "-i", "lab", "-l", applied[0], "--json"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     )
-    time.sleep(4)
+    assert process.stdout
+    while '"connected"' not in process.stdout.readline():
+        assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert "Traceback" not in output
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert json.loads(output.splitlines()[-1])["hosts"][0]["state"] == "interrupted"
     assert run_json("apply", "-i", "lab", "-l", applied[0])["hosts"][0]["state"] in ("changed", "ok")
     assert run_json("apply", "-i", "lab", "-l", applied[0])["hosts"][0]["state"] == "ok"
 

@@ -246,7 +246,7 @@ def test_a_host_that_another_operator_changes_is_left_alone(
     make_role: MakeRole, make_job: MakeJob, tmp_path: Path, server: SshServer
 ) -> None:
     role(make_role, TWO_FILES)
-    job = make_job("demo")
+    job = make_job("demo").model_copy(update={"lease_wait_s": 1.0})
     with subprocess.Popen(["/bin/sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None and other.stdout is not None
         other.stdin.write(f"( {Lease('ben@admin-2', 600, file=server.connection.lease_file).script}\n)\necho rc $?\n")
