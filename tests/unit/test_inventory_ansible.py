@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hatfleet.fleet.inventory.export import ansible_list, graph
 from hatfleet.fleet.inventory.load import Inventory, load_inventory
-from tests.unit.golden import LISTED, hosts_file, matched, program, said
+from tests.unit.golden import LISTED, hosts_file
 from tests.unit.inventories import INVENTORIES
 
 CASES = pytest.mark.parametrize(("names", "folder"), LISTED, ids=[folder for _, folder in LISTED])
@@ -40,24 +39,3 @@ def test_the_tree_is_as_ansible_draws_it(names: tuple[str, ...], folder: str) ->
 def test_every_valid_inventory_without_settings_of_roles_is_compared() -> None:
     folders = {path.name for path in INVENTORIES.glob("valid-*")}
     assert folders - {folder for _, folder in LISTED} == {"valid-settings"}
-
-
-@pytest.fixture(scope="module")
-def ansible_inventory() -> Path:
-    found = program()
-    if found is None:
-        pytest.skip("ansible-inventory is not installed (the extra 'bench' brings it)")
-    return found
-
-
-def test_what_is_recorded_is_what_ansible_says(ansible_inventory: Path) -> None:
-    for folder, answer in said(ansible_inventory).items():
-        assert answer.listed == recorded(folder), folder
-        assert answer.drawn == (INVENTORIES / folder / "graph.txt").read_text(), folder
-
-
-def test_the_recorded_patterns_select_what_ansible_selects(ansible_inventory: Path) -> None:
-    answers = json.loads((INVENTORIES / "valid-patterns" / "patterns.json").read_text())
-    assert {pattern: set(hosts) for pattern, hosts in matched(ansible_inventory, "valid-patterns").items()} == {
-        pattern: set(hosts) for pattern, hosts in answers.items()
-    }
