@@ -127,8 +127,8 @@ def test_interrupted_apply_says_so_and_the_next_one_works(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     )
     assert process.stdout
-    while '"connected"' not in process.stdout.readline():
-        assert process.poll() is None
+    while '"connected"' not in (line := process.stdout.readline()):
+        assert line, "the run ended before it was connected"
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -137,8 +137,8 @@ def test_ctrl_c_prints_and_keeps_how_far_each_host_was(site: Path, provision: Ru
         text=True,
     )
     assert process.stdout
-    while '"connected"' not in process.stdout.readline():
-        pass
+    while '"connected"' not in (line := process.stdout.readline()):
+        assert line, "the run ended before it was connected"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
     assert process.returncode == 130, errors

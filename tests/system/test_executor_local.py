@@ -214,7 +214,7 @@ INTERRUPTED_RUN = """
 import sys
 from hatfleet.fleet.executors.local import LocalExecutor
 from hatfleet.fleet.runner import run_job
-from tests.unit.test_executor_local import job
+from tests.system.test_executor_local import job
 report = run_job(job("ok-1", "ok-2"), lambda event: print(event.event, event.host, flush=True),
                  executor=LocalExecutor(1, (sys.executable, "-c", sys.argv[1])))
 print({host.name: (host.state.value, host.error) for host in report.hosts})
@@ -244,8 +244,8 @@ def start(worker: tuple[str, ...]) -> subprocess.Popen[str]:
         [sys.executable, "-c", INTERRUPTED_RUN, worker[2]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout
-    while "op-started" not in process.stdout.readline():
-        pass
+    while "op-started" not in (line := process.stdout.readline()):
+        assert line, "the run ended before its worker was at work"
     return process
 
 

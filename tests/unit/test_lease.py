@@ -24,6 +24,7 @@ class Shell:
         self.process.stdin.flush()
         lines = []
         while not (line := self.process.stdout.readline()).startswith("rc "):
+            assert line, "the shell ended"
             lines.append(line)
         return int(line.split()[1]), "".join(lines)
 
