@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hatfleet.common.run import require_tool, run
 from hatfleet.fleet.connectors.holder import EMULATED_CPU
+from hatfleet.image.packages import REPOSITORY, SOURCES, environment, namespaced
 from hatfleet.image.platforms import Platform
 from hatfleet.image.suites import Suite
 
 ARCHIVE = "rootfs.tar"
 
 #: What every image needs beside what its platform and roles ask for; mmdebstrap's variant "apt" brings no more than
-#: Debian's essential packages and apt. Checking the root file system needs e2fsprogs, the initramfs klibc-utils.
+#: Debian's essential packages and apt. The initramfs takes klibc-utils and dmsetup; the data partition is grown with
+#: fdisk and made with e2fsprogs.
 PACKAGES = (
+    "dmsetup",
     "e2fsprogs",
+    "fdisk",
     "iproute2",
     "klibc-utils",
     "kmod",
@@ -49,8 +53,8 @@ _HOST_KEY_PLACEHOLDERS = (
     'mkdir -p "$1/etc/ssh"; for t in rsa ecdsa ed25519; do touch "$1/etc/ssh/ssh_host_${t}_key"; done'
 )
 
-#: Variables of the builder that reach package scripts: how to get to the network, nothing else.
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
+#: Shows the build's own repository to apt inside the new root file system (part of the package mmdebstrap).
+_AUTOMOUNT = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 
 
 def package_list(platform: Platform, *further: Iterable[str]) -> tuple[str, ...]:
@@ -58,35 +62,41 @@ def package_list(platform: Platform, *further: Iterable[str]) -> tuple[str, ...]
     return tuple(sorted({*PACKAGES, *platform.packages, *(name for names in further for name in names)}))
 
 
-def bootstrap(work: Path, *, suite: Suite, platform: Platform, packages: Sequence[str], log: Path) -> None:
-    """Install packages from Debian's archive (mmdebstrap's default mirror) into a new root file system.
+def bootstrap(
+    work: Path, *, fetched: Path, suite: Suite, arch: str, packages: Sequence[str], log: Path, excluded: Sequence[str] = EXCLUDED
+) -> None:
+    """Install packages that were fetched before into a new root file system, without a network.
 
-    mmdebstrap mounts and starts processes: it gets mount and process namespaces of its own, which end with it, and it
-    ends with us.
+    Args:
+        work: Receives ``rootfs.tar``.
+        fetched: Output of the stage packages.
+        suite: Debian release.
+        arch: Debian's name of the processor architecture.
+        packages: What to install beside Debian's essential packages and apt.
+        log: Receives what the tools print.
+        excluded: Rules of dpkg for what is not unpacked.
 
     Raises:
         MissingToolError: mmdebstrap is not installed.
-        CommandError: it failed: no network, an unknown package, no space.
+        CommandError: it failed: no space, a package that does not install.
     """
-    tool, unshare = require_tool("mmdebstrap", "mmdebstrap"), require_tool("unshare", "util-linux")
-    setpriv = require_tool("setpriv", "util-linux")
+    tool = require_tool("mmdebstrap", "mmdebstrap")
     scratch = work / "tmp"
     scratch.mkdir()
-    env = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LC_ALL": "C.UTF-8",
-        "TMPDIR": str(scratch),
-        "SOURCE_DATE_EPOCH": str(suite.epoch_s),
-        "QEMU_CPU": EMULATED_CPU,
-        # Kernel packages would make an initramfs each time one of them is configured; it has a stage of its own.
-        "INITRD": "No",
-        **{name: os.environ[name] for name in _PROXY_VARIABLES if name in os.environ},
-    }
-    command = [setpriv, "--pdeathsig", "KILL", unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    command += [tool, "--mode=root", f"--architectures={platform.arch}", "--variant=apt", "--format=tar"]
-    command += [f"--dpkgopt={option}" for option in (*EXCLUDED, UNSAFE_IO)]
-    command += [f"--setup-hook={_HOST_KEY_PLACEHOLDERS}"]
+    env = environment(scratch, suite)
+    env["QEMU_CPU"] = EMULATED_CPU
+    # Kernel packages would make an initramfs each time one of them is configured; it has a stage of its own.
+    env["INITRD"] = "No"
+    # The devices' own sources take the place of the build's, which means nothing to them.
+    sources = (
+        'rm -rf "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/sources.list; '
+        f'cp {shlex.quote(str(fetched / SOURCES))} "$1"/etc/apt/sources.list; chmod 644 "$1"/etc/apt/sources.list'
+    )
+    command = [tool, "--mode=root", f"--architectures={arch}", "--variant=apt", "--format=tar"]
+    command += [f"--dpkgopt={option}" for option in (*excluded, UNSAFE_IO)]
+    command += [f"--hook-dir={_AUTOMOUNT}", f"--setup-hook={_HOST_KEY_PLACEHOLDERS}", f"--customize-hook={sources}"]
     command += [f"--include={','.join(packages)}", suite.name, str(work / ARCHIVE)]
-    run(command, env=env, log=log, hint=f"the whole output: {log}")
+    # Each file was checked against the archives' signed indexes when it was fetched.
+    command += [f"deb [trusted=yes] file://{fetched / REPOSITORY} ./"]
+    run(namespaced(command, network=False), env=env, log=log, hint=f"the whole output: {log}")
     scratch.rmdir()

@@ -44,7 +44,8 @@ POLICY_RC_D = "usr/sbin/policy-rc.d"
 #: How long the processes inside may take to end when they are told to, in seconds, before they are killed.
 END_LIMIT_S = 10
 
-# Runs in the new namespaces. /proc/sys is read-only because most of it is the builder's running kernel.
+# Runs in the new namespaces. /proc/sys is read-only because most of it is the builder's running kernel. Device nodes
+# are the builder's own, mounted: nobody may make new ones in a user namespace.
 _SETUP = """\
 set -eu
 root=$1 policy=$2
@@ -55,9 +56,9 @@ mount -o remount,bind,ro,nosuid,nodev,noexec "$root/proc/sys"
 [ ! -e "$root/proc/sysrq-trigger" ] || mount --bind /dev/null "$root/proc/sysrq-trigger"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
 mount -t tmpfs -o mode=0755,nosuid,noexec,size=1m tmpfs "$root/dev"
-for node in 'null 1 3' 'zero 1 5' 'full 1 7' 'random 1 8' 'urandom 1 9' 'tty 5 0'; do
-	set -- $node
-	mknod -m 0666 "$root/dev/$1" c "$2" "$3"
+for node in null zero full random urandom tty; do
+	touch "$root/dev/$node"
+	mount --bind "/dev/$node" "$root/dev/$node"
 done
 mkdir "$root/dev/pts" "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5,nosuid,noexec devpts "$root/dev/pts"
