@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from hatfleet.common.errors import HatfleetError, InputError
 from hatfleet.image.disk import (
     ALIGNMENT_BYTES,
     MIB,
-    NAMES,
     DiskIds,
     DiskLayout,
     Kind,
@@ -28,29 +26,13 @@ from hatfleet.image.disk import (
     read_table,
     write_disk,
 )
-from hatfleet.image.disk.layout import KINDS, SECTOR_BYTES, align
+from hatfleet.image.disk.layout import SECTOR_BYTES, align
 from hatfleet.image.disk.mbr import table_sectors
 from hatfleet.image.identity import Identity
+from tests.unit.disks import IDS, damage, image_layout, sizes, tool
 
-IDS = DiskIds(0xCAFE0102, uuid.UUID("5f3b1a52-7c0e-4d7a-8a57-0a7c11f3e2d1"))
 GOLDEN = Path(__file__).parent / "golden"
 BOTH = pytest.mark.parametrize("table", list(TableType))
-
-
-def sizes(*mib: int) -> list[Partition]:
-    """Return the partitions of an image with these sizes, in MiB."""
-    return [Partition(name, kind, size * MIB) for name, kind, size in zip(NAMES, KINDS, mib, strict=True)]
-
-
-def image_layout(table: TableType) -> DiskLayout:
-    return place(table, sizes(16, 96, 96, 512, 512, 20), IDS)
-
-
-def tool(*argv: str | Path) -> str:
-    environment = {"PATH": f"/usr/sbin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 def sfdisk_says(disk: Path) -> list[tuple[int, int, str]]:
@@ -115,7 +97,7 @@ def test_sizes_round_up_to_the_alignment() -> None:
     assert [align(size) for size in (1, 8 * MIB, 8 * MIB + 1)] == [8 * MIB, 8 * MIB, 16 * MIB]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=st.sampled_from(list(TableType)),
     wanted=st.lists(st.tuples(st.sampled_from(list(Kind)), st.integers(1, 2**37)), min_size=1, max_size=12),
@@ -233,12 +215,3 @@ def test_identifiers_depend_on_the_name_alone() -> None:
     assert len({one.disk.disk_id, two.disk.disk_id, one.boot_volume_id, two.boot_volume_id}) == 4
     assert one.disk.disk_guid != two.disk.disk_guid
     assert one.system_uuid != two.system_uuid
-
-
-def damage(disk: Path, offset: int, byte: int | None = None) -> None:
-    """Overwrite one byte, by default with what is certainly another value."""
-    with disk.open("r+b") as handle:
-        handle.seek(offset)
-        value = handle.read(1)[0] ^ 0xFF if byte is None else byte
-        handle.seek(offset)
-        handle.write(bytes([value]))
