@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 
-from hatfleet.image.disk import partuuid
+from hatfleet.image.disk import DiskIds, TableType
 
 #: Name space of our identifiers (a random UUID, chosen once).
 _NAMESPACE = uuid.UUID("6c1f8b0a-7d5e-4b7c-9a52-0d6f3f1f7a35")
@@ -16,8 +16,8 @@ _NAMESPACE = uuid.UUID("6c1f8b0a-7d5e-4b7c-9a52-0d6f3f1f7a35")
 class Identity:
     """Identifiers derived from the name of a recipe."""
 
-    disk_id: int
-    """Signature of the disk, 32 bits."""
+    disk: DiskIds
+    """What identifies the disk and, following from that, its partitions."""
     boot_volume_id: int
     """Serial number of the boot file system, 32 bits."""
     system_uuid: uuid.UUID
@@ -27,7 +27,7 @@ class Identity:
     def of(cls, name: str) -> Identity:
         """Return the identifiers of a recipe; a disk signature of zero would mean that there is none."""
         return cls(
-            disk_id=_number(f"{name}/disk") or 1,
+            disk=DiskIds(_number(f"{name}/disk") or 1, uuid.uuid5(_NAMESPACE, f"{name}/disk")),
             boot_volume_id=_number(f"{name}/boot"),
             system_uuid=uuid.uuid5(_NAMESPACE, f"{name}/system"),
         )
@@ -35,12 +35,12 @@ class Identity:
     @property
     def boot_partuuid(self) -> str:
         """PARTUUID of the boot partition."""
-        return partuuid(self.disk_id, 1)
+        return self.disk.partuuid(TableType.MBR, 1, "boot")
 
     @property
     def system_partuuid(self) -> str:
         """PARTUUID of the system partition."""
-        return partuuid(self.disk_id, 2)
+        return self.disk.partuuid(TableType.MBR, 2, "system")
 
 
 def _number(text: str) -> int:

@@ -14,7 +14,7 @@ from hatfleet.common.site import Site
 from hatfleet.fleet.roles import load_role_code, load_role_info
 from hatfleet.image import tree
 from hatfleet.image.bootstrap import ARCHIVE, bootstrap, package_list
-from hatfleet.image.disk import MIB, TYPE_FAT32_LBA, TYPE_LINUX, Partition, write_disk
+from hatfleet.image.disk import MIB, Kind, Partition, TableType, place, write_disk
 from hatfleet.image.ext4 import make_ext4
 from hatfleet.image.ext4 import tree_mib as ext4_mib
 from hatfleet.image.fat import make_fat
@@ -191,17 +191,18 @@ def _disk(recipe: Recipe, boot: Stage, system: Stage, boot_folder: Path, system_
     inputs = {
         _stage(boot): boot.key,
         _stage(system): system.key,
-        "disk id": f"{identity.disk_id:08x}",
-        "hatfleet code": _code("stages", "disk"),
+        "disk id": identity.disk.ptuuid(TableType.MBR),
+        "hatfleet code": _code("stages", "disk/layout", "disk/mbr", "disk/gpt", "disk/writer"),
     }
 
     def make(at: Workplace) -> None:
         layout = recipe.layout
         partitions = (
-            Partition(TYPE_FAT32_LBA, layout.boot_mib * MIB, boot_folder / BOOT_IMAGE, bootable=True),
-            Partition(TYPE_LINUX, layout.system_mib * MIB, system_folder / SYSTEM_IMAGE),
+            Partition("boot", Kind.FAT, layout.boot_mib * MIB),
+            Partition("system", Kind.LINUX, layout.system_mib * MIB),
         )
-        write_disk(at.folder / DISK_IMAGE, identity.disk_id, partitions)
+        contents = {"boot": boot_folder / BOOT_IMAGE, "system": system_folder / SYSTEM_IMAGE}
+        write_disk(at.folder / DISK_IMAGE, place(TableType.MBR, partitions, identity.disk), contents)
         with (at.folder / DISK_IMAGE).open("rb") as disk:
             digest = hashlib.file_digest(disk, "sha256").hexdigest()
         (at.folder / DISK_SHA256).write_text(f"{digest}\n")
