@@ -54,6 +54,8 @@ class RoleCode:
     packages: Callable[[Any], list[str]] | None
     image: Callable[[Any], None] | None
     device: Callable[[Any, DeviceContext], None] | None
+    state: tuple[str, ...] = ()
+    """Files that belong to the device and not to the image: on a read-only image, links into the device's state."""
 
 
 def load_role_info(site: Site, name: str) -> RoleInfo:
@@ -111,6 +113,7 @@ def load_role_code(site: Site, name: str) -> RoleCode:
         packages=getattr(module, "packages", None),
         image=getattr(module, "image", None),
         device=getattr(module, "device", None),
+        state=tuple(getattr(module, "STATE", ())),
     )
 
 

@@ -22,10 +22,17 @@ INITRAMFS, KERNEL = "initrd.img", "vmlinuz"
 
 #: Package klibc-utils: tools of a few kilobytes with one small library.
 _KLIBC = "usr/lib/klibc/bin"
-_KLIBC_TOOLS = ("insmod", "mount", "run-init", "sh", "sleep")
+_KLIBC_TOOLS = ("chroot", "insmod", "mount", "run-init", "sh", "sleep")
 
-#: Finds a partition by its PARTUUID, which the kernel does not tell in /sys before 6.13.
-_FINDFS = "usr/sbin/findfs"
+#: findfs finds a partition by its PARTUUID, which the kernel does not tell in /sys before 6.13; dmsetup opens dm-verity
+#: by a table that says everything, so that no header has to be believed.
+_PROGRAMS = ("usr/sbin/dmsetup", "usr/sbin/findfs")
+
+#: What every platform needs to open and mount the root file system.
+MODULES = ("dm_verity", "erofs")
+
+#: The processor's own instructions for SHA-256, if it has them (the second needs the first).
+FASTER = ("sha256_arm64?", "sha2_ce?")
 
 #: Where Debian has libraries, first one wins, by architecture.
 _LIBRARY_FOLDERS = {"arm64": ("usr/lib/aarch64-linux-gnu", "usr/lib")}
@@ -69,16 +76,19 @@ def entries(root: Path, modules: Path, platform: Platform) -> Iterator[cpio.Entr
         yield cpio.regular(f"bin/{name}", _read(root, f"{_KLIBC}/{name}"), 0o755)
     for library in sorted(root.glob("usr/lib/klibc-*.so")):
         yield cpio.regular(f"usr/lib/{library.name}", _read(root, f"usr/lib/{library.name}"), 0o755)
-    findfs = _read(root, _FINDFS)
-    yield cpio.regular("bin/findfs", findfs, 0o755)
-    for name, content in libraries(root, platform.arch, findfs).items():
+    found: dict[str, bytes] = {}
+    for program in _PROGRAMS:
+        content = _read(root, program)
+        yield cpio.regular(f"bin/{Path(program).name}", content, 0o755)
+        found |= libraries(root, platform.arch, content)
+    for name, content in sorted(found.items()):
         yield cpio.regular(f"usr/lib/{name}", content, 0o755)
-    order = load_order(modules, platform.initramfs_modules)
+    order = load_order(modules, (*platform.initramfs_modules, *FASTER, *MODULES))
     for path in order:
-        packed = modules / path
+        packed = modules / path.removesuffix("?")
         content = lzma.decompress(packed.read_bytes()) if packed.suffix == ".xz" else packed.read_bytes()
-        yield cpio.regular(f"modules/{_module_file(path)}", content)
-    yield cpio.regular("modules/order", "".join(f"{_module_file(path)}\n" for path in order).encode())
+        yield cpio.regular(f"modules/{_module_file(packed.name)}", content)
+    yield cpio.regular("modules/order", "".join(f"{_listed(path)}\n" for path in order).encode())
 
 
 def libraries(root: Path, arch: str, program: bytes) -> dict[str, bytes]:
@@ -101,7 +111,8 @@ def libraries(root: Path, arch: str, program: bytes) -> dict[str, bytes]:
 def load_order(modules: Path, names: tuple[str, ...]) -> list[str]:
     """Return the files of modules and of all they depend on, in the order in which they load.
 
-    Modules that are built into the kernel need no file.
+    Modules that are built into the kernel need no file. A name that ends in ``?`` is a module that the machine may do
+    without; so do the files that come for its sake.
 
     Raises:
         HatfleetError: the kernel has no such module.
@@ -113,15 +124,16 @@ def load_order(modules: Path, names: tuple[str, ...]) -> list[str]:
     files = {_module_name(path): path for path in depends}
     builtin = {_module_name(path) for path in (modules / "modules.builtin").read_text().split()}
     order: list[str] = []
-    for name in names:
-        if name in builtin:
+    for wanted in names:
+        name, mark = wanted.removesuffix("?"), "?" if wanted.endswith("?") else ""
+        if name in builtin or (mark and name not in files):
             continue
         if name not in files:
             raise HatfleetError(f"the kernel {modules.name} has no module {name}")
         # modules.dep lists everything a module needs, the deepest last.
         for path in (*reversed(depends[files[name]]), files[name]):
-            if path not in order:
-                order.append(path)
+            if path not in order and f"{path}?" not in order:
+                order.append(path + mark)
     return order
 
 
@@ -147,6 +159,11 @@ def _read(root: Path, path: str) -> bytes:
 
 def _module_file(path: str) -> str:
     return Path(path).name.removesuffix(".xz")
+
+
+def _listed(path: str) -> str:
+    """How init.sh reads the name of a module's file: with its ``?``."""
+    return _module_file(path.removesuffix("?")) + ("?" if path.endswith("?") else "")
 
 
 def _module_name(path: str) -> str:

@@ -9,6 +9,14 @@ from pathlib import Path
 
 import jinja2
 
+#: Where a device that was booted from a read-only image keeps the files that are its own, under their usual paths.
+STATE_FOLDER = "/var/lib/hatfleet/state"
+
+
+def state_path(path: str) -> str:
+    """Return where a read-only image's link at ``path`` leads, if the file belongs to the device."""
+    return f"{STATE_FOLDER}{path}"
+
 
 def quote(*words: str) -> str:
     """Return words quoted for a POSIX shell, separated by spaces."""

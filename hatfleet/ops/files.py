@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from posixpath import dirname
 
-from hatfleet.ops.base import quote, unified_diff
+from hatfleet.ops.base import quote, state_path, unified_diff
 from hatfleet.ops.reads import PathRead, PathState, TextRead
 from hatfleet.ops.steps import Command, Note, Steps, operation
 
@@ -70,6 +70,8 @@ def file(
 ) -> Steps:
     """Have a file with exactly this content, mode and owner; a link at the path is replaced.
 
+    One link is followed: on a read-only image, a file that belongs to the device is a link into its state.
+
     Args:
         path: Absolute path; missing parent directories are made with mode 0755.
         content: The whole content; text is written as UTF-8.
@@ -81,6 +83,9 @@ def file(
     """
     data = content.encode() if isinstance(content, str) else content
     state: PathState = yield PathRead(path, content=True)
+    if state.kind == "link" and state.target == state_path(path):
+        path = state.target
+        state = yield PathRead(path, content=True)
     same_content = state.kind == "file" and state.sha256 == hashlib.sha256(data).hexdigest()
     rights = _rights(state, mode, owner, group) if state.kind == "file" else []
     if same_content and not rights:

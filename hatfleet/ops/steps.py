@@ -21,6 +21,7 @@ from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from hatfleet.common.errors import HatfleetError
+from hatfleet.ops.base import state_path
 from hatfleet.ops.reads import FOLLOW_UPS_FILE, FollowUpsRead, Read
 
 
@@ -138,8 +139,10 @@ class Operation:
             return False
         if self.effects.reads is None or isinstance(read, self.effects.reads):
             return True
-        at = self.effects.at
-        return at is not None and read.depends_on(str(self.arguments[at]), below=self.effects.below)
+        if self.effects.at is None:
+            return False
+        path, below = str(self.arguments[self.effects.at]), self.effects.below
+        return read.depends_on(path, below=below) or read.depends_on(state_path(path), below=below)
 
     def digest(self) -> str:
         """Return a sha256 over its kind and all its arguments, the content of files among them."""

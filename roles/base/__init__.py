@@ -17,6 +17,9 @@ from roles.base import accounts, apt, clock, hostkey, journal, locale, names
 from roles.base.operations import purged
 from roles.base.settings import Settings
 
+#: Files that are each device's own: a read-only image holds links to them (see hatfleet/image/seal.py).
+STATE = ("/etc/hostname", "/etc/hosts", hostkey.KEY, f"{hostkey.KEY}.pub")
+
 
 def packages(settings: Settings) -> list[str]:
     """Return the Debian packages that this role needs."""

@@ -60,7 +60,7 @@ def usable_host_key(*, key: str, service: str) -> Steps:
     k = quote(key)
     wanted = f'"$(ssh-keygen -y -P "" -f {k} 2>/dev/null </dev/null | cut -d " " -f 1,2)"'
     state = yield ShellRead(
-        f'if [ "$(stat -c %a-%U {k} 2>/dev/null)" != 600-root ]; then echo "not readable by root only, or missing"; '
+        f'if [ "$(stat -Lc %a-%U {k} 2>/dev/null)" != 600-root ]; then echo "not readable by root only, or missing"; '
         f'elif [ "$(cut -d " " -f 1,2 {k}.pub 2>/dev/null)" != {wanted} ]; then echo "not usable, or .pub differs"; fi'
     )
     if not state:

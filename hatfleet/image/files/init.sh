@@ -1,12 +1,16 @@
 #!/bin/sh
-# The initramfs's first and only program: load the modules it was made with, find the root file system that the
-# kernel command line names, mount it and hand over. Runs on klibc's tools and findfs, without udev. An end of this script is a
-# kernel panic (the first process must not end), which is what a device that cannot boot should show and act upon
-# (kernel argument panic=).
+# The initramfs's first and only program: load the modules it was made with, open the root file system that the kernel
+# command line names by its root hash, and hand over. Runs on klibc's tools, findfs and dmsetup, without udev. An end of this
+# script is a kernel panic (the first process must not end), which with panic= is a reboot: nothing else ever runs.
+#
+#   roothash=HASH                  root hash of the dm-verity tree
+#   hatfleet.verity=BLOCKS:SALT    size of the root file system in blocks of 4096 bytes, salt of the tree
+#   hatfleet.system=A:B            PARTUUIDs of the system partitions of slot a and slot b
+#   hatfleet.slot=a|b|firmware     the slot; "firmware": the one whose boot partition the device tree names
 set -eu
 export PATH=/bin
 
-# How long to wait for the root device with rootwait, in tenths of a second.
+# How long to wait for the system partition, in tenths of a second.
 patience=300
 
 fail() {
@@ -14,46 +18,65 @@ fail() {
 	exit 1
 }
 
-# find_device ROOT: print the device that root=ROOT names, if it is there.
-find_device() {
-	case $1 in
-	PARTUUID=*) findfs "$1" 2>/dev/null || true ;;
-	/dev/*) [ ! -e "$1" ] || echo "$1" ;;
-	*) fail "root=$1 is not supported: use PARTUUID=... or /dev/..." ;;
-	esac
-}
-
 mount -t proc -o nosuid,nodev,noexec proc /proc
 mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
 mount -t devtmpfs -o nosuid,mode=0755 devtmpfs /dev
 
+# A name that ends in ? is a module that this machine may do without, such as one for instructions its processor lacks.
 while read -r module; do
-	insmod "/modules/$module" || fail "the kernel refused $module"
+	case $module in
+	*\?) insmod "/modules/${module%\?}" 2>/dev/null || true ;;
+	*) insmod "/modules/$module" || fail "the kernel refused $module" ;;
+	esac
 done </modules/order
 
-root='' type=ext4 access=ro init=/sbin/init
+# The firmware's answer is the partition's number as four bytes, most significant first; read drops the zeros.
+slot_of_firmware() {
+	read -r number </proc/device-tree/chosen/bootloader/partition || true
+	case $number in
+	"$(printf '\002')") echo a ;;
+	"$(printf '\003')") echo b ;;
+	*) fail "the firmware does not say which partition it booted from" ;;
+	esac
+}
+
+hash='' verity='' system='' slot=''
 read -r arguments </proc/cmdline
 for argument in $arguments; do
 	case $argument in
-	root=*) root=${argument#root=} ;;
-	rootfstype=*) type=${argument#rootfstype=} ;;
-	init=*) init=${argument#init=} ;;
-	ro | rw) access=$argument ;;
+	roothash=*) hash=${argument#roothash=} ;;
+	hatfleet.verity=*) verity=${argument#hatfleet.verity=} ;;
+	hatfleet.system=*) system=${argument#hatfleet.system=} ;;
+	hatfleet.slot=*) slot=${argument#hatfleet.slot=} ;;
 	esac
 done
-[ -n "$root" ] || fail "no root= on the kernel command line"
+[ "$slot" != firmware ] || slot=$(slot_of_firmware)
+case $slot in
+a) partition=${system%%:*} ;;
+b) partition=${system##*:} ;;
+*) fail "no hatfleet.slot= on the kernel command line" ;;
+esac
+if [ -z "$hash" ] || [ -z "$verity" ] || [ -z "$partition" ]; then
+	fail "the kernel command line lacks roothash=, hatfleet.verity= or hatfleet.system="
+fi
+blocks=${verity%%:*} salt=${verity##*:}
 
-device=$(find_device "$root")
-while [ -z "$device" ]; do
-	[ "$patience" -gt 0 ] || fail "the root device $root did not appear"
+until device=$(findfs "PARTUUID=$partition" 2>/dev/null); do
+	[ "$patience" -gt 0 ] || fail "the system partition $partition did not appear"
 	patience=$((patience - 1))
 	sleep 0.1
-	device=$(find_device "$root")
 done
 
-mount -t "$type" -o "$access" "$device" /root || fail "cannot mount $device ($type)"
+# The tree begins one block behind the data: that block is its header. A block that is not what the hash says ends in a
+# panic at once, whoever reads it.
+dmsetup create root --readonly --table "0 $((blocks * 8)) verity 1 $device $device 4096 4096 $blocks $((blocks + 1)) sha256 $hash $salt 2 panic_on_corruption ignore_zero_blocks" ||
+	fail "cannot open $device with root hash $hash"
+mount -t erofs -o ro,nodev /dev/mapper/root /root || fail "cannot mount $device: its content is not what root hash $hash says"
 for folder in dev sys proc; do
 	mount -o move "/$folder" "/root/$folder"
 done
+# From here on everything that runs is part of the verified root.
+chroot /root /usr/lib/hatfleet/state.sh "$slot" </root/dev/console >/root/dev/console 2>&1 ||
+	{ echo "hatfleet-initramfs: /var could not be made ready" >/root/dev/console; exit 1; }
 # shellcheck disable=SC2094  # a terminal is both read and written
-exec run-init /root "$init" </root/dev/console >/root/dev/console 2>&1
+exec run-init /root /sbin/init </root/dev/console >/root/dev/console 2>&1

@@ -8,6 +8,8 @@ umask 077
 
 key=${1:-/etc/ssh/ssh_host_ed25519_key}
 console=${2:-/dev/console}
+# On a read-only image the key is a link into the device's state, where there may be no key yet.
+key=$(readlink -m "$key")
 folder=$(dirname "$key")
 
 public_half() {
