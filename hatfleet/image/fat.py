@@ -32,14 +32,19 @@ def make_fat(image: Path, tree: Path, *, size_bytes: int, volume_id: int, label:
     with image.open("wb") as handle:
         handle.truncate(size_bytes)
     run([mkfs, "--invariant", "-F", "32", "-i", f"{volume_id:08x}", "-n", label, image], env=env, log=log)
-    # Sorted and one by one: with a directory as source, mcopy would take whatever order the builder's disk has.
-    for path in sorted(tree.rglob("*")):
-        target = f"::/{path.relative_to(tree)}"
-        os.utime(path, (epoch_s, epoch_s))
-        if path.is_dir():
+    # Sorted and by name: with a directory as source, mcopy would take whatever order the builder's disk has.
+    folders = [tree, *sorted(path for path in tree.rglob("*") if path.is_dir())]
+    for folder in folders:
+        target = f"::/{folder.relative_to(tree)}" if folder != tree else "::/"
+        if folder != tree:
+            os.utime(folder, (epoch_s, epoch_s))
             run([mmd, "-i", image, target], env=env, log=log)
-        else:
-            run([mcopy, "-i", image, "-m", path, target], env=env, log=log)
+        files = sorted(path for path in folder.iterdir() if not path.is_dir())
+        for path in files:
+            os.utime(path, (epoch_s, epoch_s))
+        # One program for all: a Raspberry Pi's overlays are some 400 files.
+        if files:
+            run([mcopy, "-i", image, "-m", *files, target], env=env, log=log)
 
 
 def tree_mib(tree: Path) -> int:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from hatfleet.image.platforms.model import Platform
+from hatfleet.image.platforms.model import Archive, BootSource, Choice, Effect, Platform, RootFile
+from hatfleet.image.platforms.options import PlatformOptions
+from hatfleet.image.platforms.rpi4_debian import RPI4_DEBIAN
+from hatfleet.image.platforms.rpi5 import RPI5
 from hatfleet.image.platforms.virt import VIRT
 
 #: Every platform by the name a recipe gives it.
-PLATFORMS = {platform.name: platform for platform in (VIRT,)}
+PLATFORMS = {platform.name: platform for platform in (VIRT, RPI5, RPI4_DEBIAN)}
 
-__all__ = ["PLATFORMS", "Platform"]
+__all__ = [
+    "PLATFORMS",
+    "Archive",
+    "BootSource",
+    "Choice",
+    "Effect",
+    "Platform",
+    "PlatformOptions",
+    "RootFile",
+]
