@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,14 +50,17 @@ def image() -> None:
 def build(ctx: click.Context, recipe: str, out: Path | None, *, explain: bool, as_json: bool) -> None:
     """Build the image of RECIPE (a name, or the path of a recipe file).
 
-    Stages whose inputs have not changed are taken from the cache. Prints the path of the image. Needs root.
+    Stages whose inputs have not changed are taken from the cache. Prints the path of the image.
+    Works as root, and as an ordinary user with a range of subordinate ids (/etc/subuid).
     """
     from hatfleet.image import build as builder
     from hatfleet.image.recipe import find_recipe, load_recipe
+    from hatfleet.image.userns import become_root
 
     if explain:
         ctx.invoke(stages, recipe=recipe, as_json=as_json)
         return
+    become_root([sys.executable, "-P", "-m", "hatfleet.entry", *sys.argv[1:]])
     site = Site.find()
     built = builder.build(load_recipe(site, find_recipe(site, recipe)), site, out or site.root / "out")
     if as_json:

@@ -9,7 +9,6 @@ from pathlib import Path
 from hatfleet.common.run import require_tool, run
 from hatfleet.fleet.connectors.holder import EMULATED_CPU
 from hatfleet.image.packages import REPOSITORY, SOURCES, environment, namespaced
-from hatfleet.image.platforms import Platform
 from hatfleet.image.suites import Suite
 
 ARCHIVE = "rootfs.tar"
@@ -57,14 +56,12 @@ _HOST_KEY_PLACEHOLDERS = (
 _AUTOMOUNT = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 
 
-def package_list(platform: Platform, *further: Iterable[str]) -> tuple[str, ...]:
+def package_list(*further: Iterable[str]) -> tuple[str, ...]:
     """Return all packages of an image, sorted."""
-    return tuple(sorted({*PACKAGES, *platform.packages, *(name for names in further for name in names)}))
+    return tuple(sorted({*PACKAGES, *(name for names in further for name in names)}))
 
 
-def bootstrap(
-    work: Path, *, fetched: Path, suite: Suite, arch: str, packages: Sequence[str], log: Path, excluded: Sequence[str] = EXCLUDED
-) -> None:
+def bootstrap(work: Path, *, fetched: Path, suite: Suite, arch: str, packages: Sequence[str], log: Path) -> None:
     """Install packages that were fetched before into a new root file system, without a network.
 
     Args:
@@ -74,7 +71,6 @@ def bootstrap(
         arch: Debian's name of the processor architecture.
         packages: What to install beside Debian's essential packages and apt.
         log: Receives what the tools print.
-        excluded: Rules of dpkg for what is not unpacked.
 
     Raises:
         MissingToolError: mmdebstrap is not installed.
@@ -93,7 +89,7 @@ def bootstrap(
         f'cp {shlex.quote(str(fetched / SOURCES))} "$1"/etc/apt/sources.list; chmod 644 "$1"/etc/apt/sources.list'
     )
     command = [tool, "--mode=root", f"--architectures={arch}", "--variant=apt", "--format=tar"]
-    command += [f"--dpkgopt={option}" for option in (*excluded, UNSAFE_IO)]
+    command += [f"--dpkgopt={option}" for option in (*EXCLUDED, UNSAFE_IO)]
     command += [f"--hook-dir={_AUTOMOUNT}", f"--setup-hook={_HOST_KEY_PLACEHOLDERS}", f"--customize-hook={sources}"]
     command += [f"--include={','.join(packages)}", suite.name, str(work / ARCHIVE)]
     # Each file was checked against the archives' signed indexes when it was fetched.

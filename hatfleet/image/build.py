@@ -17,9 +17,13 @@ from hatfleet.common.paths import cache_dir
 from hatfleet.common.progress import say, step
 from hatfleet.common.run import require_tool, run
 from hatfleet.common.site import Site
+from hatfleet.image.disk import MIB
+from hatfleet.image.identity import Identity
+from hatfleet.image.lock import read_lock
 from hatfleet.image.machine import require_machine, require_space
 from hatfleet.image.recipe import Recipe
-from hatfleet.image.stages import DISK_IMAGE, DISK_SHA256, Stage, Workplace, plan
+from hatfleet.image.stage import Stage, Workplace
+from hatfleet.image.stages import DISK_IMAGE, DISK_SHA256, plan
 from hatfleet.image.store import RECORD, Store
 
 MANIFEST = "manifest.json"
@@ -61,7 +65,8 @@ def explain(recipe: Recipe, site: Site) -> tuple[StageStatus, ...]:
     """
     outputs = store()
     previous = _newest(recipe.name)
-    return tuple(_status(stage, outputs, previous.get(stage.name, {})) for stage in plan(recipe, site, outputs))
+    stages = plan(recipe, site, outputs, read_lock(recipe.file)).stages
+    return tuple(_status(stage, outputs, previous.get(stage.name, {})) for stage in stages)
 
 
 def build(recipe: Recipe, site: Site, out: Path) -> Built:
@@ -76,12 +81,13 @@ def build(recipe: Recipe, site: Site, out: Path) -> Built:
     """
     with file_lock(cache_dir() / "locks" / f"image-{recipe.name}", f"image {recipe.name}", on_wait=say):
         require_machine(recipe.platform.arch)
-        image_mib = recipe.layout.boot_mib + recipe.layout.system_mib
+        image_mib = recipe.layout.place(Identity.of(recipe.name).disk).size_bytes // MIB
         outputs = store()
         outputs.clear_work(recipe.name)
-        stages = plan(recipe, site, outputs)
+        planned = plan(recipe, site, outputs, read_lock(recipe.file))
+        stages = planned.stages
         if missing := [stage for stage in stages if not outputs.has(stage.name, stage.key)]:
-            heavy = any(stage.name in ("bootstrap", "initramfs", "provision") for stage in missing)
+            heavy = any(stage.name in ("tools", "packages", "bootstrap", "initramfs", "provision") for stage in missing)
             require_space(cache_dir(), (_STAGES_MIB if heavy else 0) + 2 * image_mib)
         require_space(out, image_mib)
         for stage in stages:
@@ -164,11 +170,10 @@ def _manifest(recipe: Recipe, key: str, folders: Mapping[str, Path], image_name:
         "image": image_name,
         "sha256": (folders["disk"] / DISK_SHA256).read_text().strip(),
         "build": key,
-        "kernel_command_line": (folders["boot"] / "cmdline.txt").read_text().strip(),
         "admin_user": recipe.admin_user,
         "roles": [role.name for role in recipe.roles],
         "size_bytes": (folders["disk"] / DISK_IMAGE).stat().st_size,
-        "layout_mib": recipe.layout.model_dump(),
+        "layout_mib": recipe.layout.model_dump(mode="json"),
         "stage_seconds": {name: json.loads((path / RECORD).read_text())["seconds"] for name, path in folders.items()},
     }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hatfleet.common.run import require_tool, run
 from hatfleet.image.disk import MIB
+from hatfleet.image.tools import Tools
 
 
-def make_fat(image: Path, tree: Path, *, size_bytes: int, volume_id: int, label: str, epoch_s: int, log: Path) -> None:
+def make_fat(
+    image: Path, tree: Path, *, size_bytes: int, volume_id: int, label: str, epoch_s: int, tools: Tools, log: Path
+) -> None:
     """Make a FAT32 file system that holds the files of ``tree``.
 
     Args:
@@ -19,32 +21,34 @@ def make_fat(image: Path, tree: Path, *, size_bytes: int, volume_id: int, label:
         volume_id: 32-bit serial number, so that equal content gives equal bytes.
         label: Volume label, at most 11 characters.
         epoch_s: Time of every file, seconds since 1970.
+        tools: Where mkfs.vfat and mtools come from.
         log: Receives what the tools print.
 
     Raises:
         MissingToolError, CommandError: a tool is missing or fails (for example: the partition is too small).
     """
-    mkfs = require_tool("mkfs.vfat", "dosfstools")
-    mcopy, mmd = require_tool("mcopy", "mtools"), require_tool("mmd", "mtools")
-    # Nothing of the builder's own mtools configuration or time zone may reach the image.
-    env = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C.UTF-8", "MTOOLSRC": os.devnull}
-    env["SOURCE_DATE_EPOCH"] = str(epoch_s)
+    # Nothing of the builder's own mtools configuration may reach the image.
+    env = {"MTOOLSRC": os.devnull, "SOURCE_DATE_EPOCH": str(epoch_s)}
+
+    def run(*argv: str | Path) -> None:
+        tools.run(argv, reads=[tree], writes=[image.parent], env=env, log=log)
+
     with image.open("wb") as handle:
         handle.truncate(size_bytes)
-    run([mkfs, "--invariant", "-F", "32", "-i", f"{volume_id:08x}", "-n", label, image], env=env, log=log)
+    run("mkfs.vfat", "--invariant", "-F", "32", "-i", f"{volume_id:08x}", "-n", label, image)
     # Sorted and by name: with a directory as source, mcopy would take whatever order the builder's disk has.
     folders = [tree, *sorted(path for path in tree.rglob("*") if path.is_dir())]
     for folder in folders:
         target = f"::/{folder.relative_to(tree)}" if folder != tree else "::/"
         if folder != tree:
             os.utime(folder, (epoch_s, epoch_s))
-            run([mmd, "-i", image, target], env=env, log=log)
+            run("mmd", "-i", image, target)
         files = sorted(path for path in folder.iterdir() if not path.is_dir())
         for path in files:
             os.utime(path, (epoch_s, epoch_s))
         # One program for all: a Raspberry Pi's overlays are some 400 files.
         if files:
-            run([mcopy, "-i", image, "-m", *files, target], env=env, log=log)
+            run("mcopy", "-i", image, "-m", *files, target)
 
 
 def tree_mib(tree: Path) -> int:

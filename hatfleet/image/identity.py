@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from dataclasses import dataclass
 
-from hatfleet.image.disk import DiskIds, TableType
+from hatfleet.image.disk import DiskIds
 
 #: Name space of our identifiers (a random UUID, chosen once).
 _NAMESPACE = uuid.UUID("6c1f8b0a-7d5e-4b7c-9a52-0d6f3f1f7a35")
@@ -18,29 +18,19 @@ class Identity:
 
     disk: DiskIds
     """What identifies the disk and, following from that, its partitions."""
+    bootcfg_volume_id: int
+    """Serial number of the file system that says which slot boots, 32 bits."""
     boot_volume_id: int
-    """Serial number of the boot file system, 32 bits."""
-    system_uuid: uuid.UUID
-    """UUID of the system file system, and seed of its directory hashes."""
+    """Serial number of the boot file systems, 32 bits: the two slots have the same content."""
 
     @classmethod
     def of(cls, name: str) -> Identity:
         """Return the identifiers of a recipe; a disk signature of zero would mean that there is none."""
         return cls(
             disk=DiskIds(_number(f"{name}/disk") or 1, uuid.uuid5(_NAMESPACE, f"{name}/disk")),
+            bootcfg_volume_id=_number(f"{name}/bootcfg"),
             boot_volume_id=_number(f"{name}/boot"),
-            system_uuid=uuid.uuid5(_NAMESPACE, f"{name}/system"),
         )
-
-    @property
-    def boot_partuuid(self) -> str:
-        """PARTUUID of the boot partition."""
-        return self.disk.partuuid(TableType.MBR, 1, "boot")
-
-    @property
-    def system_partuuid(self) -> str:
-        """PARTUUID of the system partition."""
-        return self.disk.partuuid(TableType.MBR, 2, "system")
 
 
 def _number(text: str) -> int:

@@ -8,7 +8,6 @@ runs before the root file system is checked stays small enough to read.
 from __future__ import annotations
 
 import lzma
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from hatfleet.image import cpio, tree
 from hatfleet.image.bootstrap import ARCHIVE
 from hatfleet.image.elf import needed_libraries
 from hatfleet.image.platforms import Platform
-
-INITRAMFS, KERNEL = "initrd.img", "vmlinuz"
 
 #: Package klibc-utils: tools of a few kilobytes with one small library.
 _KLIBC = "usr/lib/klibc/bin"
@@ -40,19 +37,21 @@ _LIBRARY_FOLDERS = {"arm64": ("usr/lib/aarch64-linux-gnu", "usr/lib")}
 _INIT = Path(__file__).parent / "files" / "init.sh"
 
 
-def initramfs(work: Path, *, bootstrap: Path, platform: Platform, epoch_s: int, log: Path) -> None:
-    """Make ``initrd.img`` and take ``vmlinuz`` along, for the one kernel there is.
+def unpack_kernel(work: Path, *, bootstrap: Path, log: Path) -> Path:
+    """Unpack the bootstrapped packages into a folder of ``work`` and return it; the caller removes it."""
+    root = work / "root"
+    tree.unpack(bootstrap / ARCHIVE, root, log, without="./dev/*")
+    return root
+
+
+def initramfs(root: Path, *, platform: Platform, epoch_s: int) -> bytes:
+    """Return the initramfs for the one kernel of a root file system.
 
     Raises:
         HatfleetError: there is not exactly one kernel, or a module or tool is missing.
     """
-    root = work / "root"
-    tree.unpack(bootstrap / ARCHIVE, root, log)
-    version = kernel_version(root)
-    modules = root / "usr/lib/modules" / version
-    (work / INITRAMFS).write_bytes(cpio.archive(entries(root, modules, platform), epoch_s))
-    shutil.copyfile(tree.inside(root, f"boot/vmlinuz-{version}"), work / KERNEL)
-    shutil.rmtree(root)
+    modules = root / "usr/lib/modules" / kernel_version(root)
+    return cpio.archive(entries(root, modules, platform), epoch_s)
 
 
 def entries(root: Path, modules: Path, platform: Platform) -> Iterator[cpio.Entry]:

@@ -1,8 +1,7 @@
-"""What the building machine must have: root, tools, emulation, disk space. Checked before anything is made."""
+"""What the building machine must have: tools, emulation, disk space. Checked before anything is made."""
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from pathlib import Path
@@ -13,18 +12,14 @@ from hatfleet.image.disk import MIB
 
 #: Programs that a build runs, and the Debian packages they come in.
 TOOLS = {
+    "bwrap": "bubblewrap",
     "mmdebstrap": "mmdebstrap",
     "unshare": "util-linux",
     "nsenter": "util-linux",
     "setpriv": "util-linux",
     "chroot": "coreutils",
     "tar": "tar",
-    "mkfs.vfat": "dosfstools",
-    "mcopy": "mtools",
-    "mmd": "mtools",
-    "mke2fs": "e2fsprogs",
-    "debugfs": "e2fsprogs",
-    "dumpe2fs": "e2fsprogs",
+    "zstd": "zstd",
 }
 
 #: Debian's architecture names of machines whose programs run without emulation, by ``uname -m``.
@@ -41,15 +36,26 @@ def require_machine(arch: str) -> None:
 
     Raises:
         MissingToolError: a program is not installed.
-        InputError: we are not root.
+        InputError: nothing is built on machines of this kind.
         HatfleetError: programs for ``arch`` cannot be run here.
     """
     for tool, package in TOOLS.items():
         require_tool(tool, package)
-    if os.geteuid() != 0:
-        raise InputError("building an image needs root", hint="run the same command with sudo")
-    if _NATIVE.get(platform.machine()) != arch:
+    if host_arch() != arch:
         register_emulator(_EMULATOR[arch])
+
+
+def host_arch() -> str:
+    """Return Debian's name of this machine's architecture.
+
+    Raises:
+        InputError: nothing is built on such machines.
+    """
+    arch = _NATIVE.get(platform.machine())
+    if arch is None:
+        known = ", ".join(_NATIVE)
+        raise InputError(f"images are built on {known}; this machine is {platform.machine()}")
+    return arch
 
 
 def register_emulator(cpu: str) -> None:
@@ -76,7 +82,7 @@ def register_emulator(cpu: str) -> None:
     except (OSError, HatfleetError) as error:
         raise HatfleetError(
             f"this machine cannot run {cpu} programs: registering QEMU with the kernel failed ({error})",
-            hint="in a container, run it privileged; or on the host: apt-get install qemu-user-static binfmt-support",
+            hint="as root on the host: apt-get install qemu-user-static binfmt-support; in a container, run it privileged",
         ) from error
 
 

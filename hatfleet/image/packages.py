@@ -42,17 +42,19 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Archive:
-    """Where packages come from beside the suite's default mirror: lines of sources.list(5), or nothing."""
+class Origin:
+    """Where packages come from."""
 
     mirror: str | None = None
-    """A mirror in place of the default one, such as a snapshot of a day."""
-    lines: tuple[str, ...] = ()
-    """Archives beside it, one line each."""
+    """A mirror of Debian in place of the default one, such as a snapshot of a day."""
+    components: tuple[str, ...] = ("main",)
+    """Components of Debian's archive."""
+    further: Path | None = None
+    """Archives beside Debian's: a file for sources.list.d."""
 
 
 def fetch(
-    work: Path, *, suite: Suite, arch: str, wanted: Sequence[str], archive: Archive, log: Path, essential: bool = True
+    work: Path, *, suite: Suite, arch: str, wanted: Sequence[str], origin: Origin, log: Path, essential: bool = True
 ) -> None:
     """Download packages and all they need, and write the index of what came.
 
@@ -61,7 +63,7 @@ def fetch(
         suite: Debian release.
         arch: Debian's name of the processor architecture.
         wanted: Names of packages, ``name=version`` for an exact version.
-        archive: Where from.
+        origin: Where from.
         log: Receives what the tools print.
         essential: Fetch Debian's essential packages too; false when ``wanted`` is complete (from a lock).
 
@@ -78,13 +80,16 @@ def fetch(
     hook = (
         f'cp "$1"/var/cache/apt/archives/*.deb {shlex.quote(str(fetched))} && '
         f'cp "$1"/var/lib/apt/lists/*_Packages {shlex.quote(str(work / "lists"))} && '
-        f'find "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d -type f -exec cat {{}} + >{shlex.quote(str(work / SOURCES))}'
+        f'cp "$1"/etc/apt/sources.list {shlex.quote(str(work / SOURCES))}'
     )
     command = [tool, "--mode=root", f"--architectures={arch}", "--variant=extract", "--format=null"]
     # Nothing is cleaned away before the hook has copied it; what is unpacked is thrown away.
     command += ["--skip=cleanup/apt,chroot/mount,check/qemu", f"--extract-hook={hook}"]
     command += [f"--include={name}" for name in ((*BASE, *wanted) if essential else wanted)]
-    command += [suite.name, "-", *([archive.mirror] if archive.mirror else []), *archive.lines]
+    command += [f"--components={','.join(origin.components)}"]
+    if origin.further:
+        command += [f'--setup-hook=cp {shlex.quote(str(origin.further))} "$1"/etc/apt/sources.list.d/']
+    command += [suite.name, "-", *([origin.mirror] if origin.mirror else [])]
     try:
         run(namespaced(command, network=True), env=environment(scratch, suite), log=log)
     except CommandError as error:

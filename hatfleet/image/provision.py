@@ -8,25 +8,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hatfleet.common.errors import HatfleetError
+from hatfleet.common.site import Site
 from hatfleet.fleet.connectors.holder import Holder
 from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostState, OpStarted
-from hatfleet.fleet.roles import Half
+from hatfleet.fleet.roles import Half, load_role_code
 from hatfleet.fleet.runner import run_job
 from hatfleet.image import tree
 from hatfleet.image.bootstrap import ARCHIVE, UNSAFE_IO
-from hatfleet.image.identity import Identity
+from hatfleet.image.disk import DiskLayout
 from hatfleet.image.recipe import Recipe
+from hatfleet.image.seal import seal
 
 #: Where the boot partition is mounted, as on Raspberry Pi OS.
 BOOT_FOLDER = "boot/firmware"
 CMDLINE = f"{BOOT_FOLDER}/cmdline.txt"
 
-_FSTAB = """\
-# Written when the image was built.
-PARTUUID={system} / ext4 defaults 0 1
-PARTUUID={boot} /boot/firmware vfat ro,nosuid,nodev,noexec,fmask=0133,dmask=0022 0 0
-"""
+#: Folder of the stage's output with what lay there.
+BOOT_CONTENT = "boot"
 
 _NETWORK = """\
 # Every wired link asks for an address; the role of a device may lay a file before this one.
@@ -53,7 +52,10 @@ _LEFTOVERS = (
     "etc/.resolv.conf.systemd-resolved.bak",
     "etc/ssh/ssh_host_*",
     "initrd.img*",
+    "etc/.pwd.lock",
     "root/.ssh",
+    "usr/lib/linux-image-*",
+    "usr/lib/raspi-firmware",
     "usr/sbin/policy-rc.d",
     "var/cache/apt/*.bin",
     "var/cache/apt/archives/*.deb",
@@ -67,15 +69,23 @@ _LEFTOVERS = (
 
 
 def provision(
-    work: Path, *, bootstrap: Path, recipe: Recipe, site: Path, log: Path, progress: Callable[[str], None]
+    work: Path,
+    *,
+    bootstrap: Path,
+    recipe: Recipe,
+    layout: DiskLayout,
+    site: Site,
+    log: Path,
+    progress: Callable[[str], None],
 ) -> None:
-    """Make the root file system of the image, as a tar archive.
+    """Make the root file system of the image, read-only for good, as a tar archive.
 
     Args:
-        work: Receives ``rootfs.tar``.
+        work: Receives ``rootfs.tar``, and :data:`BOOT_CONTENT` with what roles put onto the boot partition.
         bootstrap: Output of the stage bootstrap.
         recipe: What to make.
-        site: Root of the site whose roles run.
+        layout: The disk that it will lie on.
+        site: The site whose roles run.
         log: Receives what tools and failing operations print.
         progress: Told what is being done.
 
@@ -83,27 +93,30 @@ def provision(
         HatfleetError: an operation of a role failed.
     """
     root = work / "root"
-    tree.unpack(bootstrap / ARCHIVE, root, log)
+    tree.unpack(bootstrap / ARCHIVE, root, log, without="./dev/*")
     lay_down(root, recipe)
-    run_roles(root, recipe, site, log, progress)
+    run_roles(root, recipe, site.root, log, progress)
     tidy(root)
+    progress("sealing")
+    shutil.move(tree.inside(root, BOOT_FOLDER), work / BOOT_CONTENT)
+    tree.inside(root, BOOT_FOLDER).mkdir()
+    state = {path for role in recipe.roles for path in load_role_code(site, role.name).state}
+    seal(root, state=sorted(state), layout=layout)
     tree.pack(root, work / ARCHIVE, recipe.suite.epoch_s, log)
     shutil.rmtree(root)
 
 
 def lay_down(root: Path, recipe: Recipe) -> None:
-    """Write the files that make a root file system this image: names, disks, network, kernel command line."""
-    identity = Identity.of(recipe.name)
-    # Read-only until systemd remounts it: on the first boot of a writable root systemd would enable units by its
-    # presets, over what the roles have switched off.
-    arguments = (*recipe.platform.kernel_arguments, f"root=PARTUUID={identity.system_partuuid}", "rootwait", "ro")
+    """Write the files that make a root file system this image: names, network, kernel command line."""
+    arguments = recipe.platform.arguments_for(recipe.options)
     about = {"name": recipe.name, "version": recipe.version, "platform": recipe.platform.name}
-    tree.put(root, "etc/fstab", _FSTAB.format(system=identity.system_partuuid, boot=identity.boot_partuuid))
     tree.put(root, "etc/hostname", f"{recipe.name}\n")
     tree.put(root, "etc/hosts", _HOSTS.format(name=recipe.name))
     tree.put(root, "etc/systemd/network/80-wired.network", _NETWORK)
     tree.put_link(root, "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
     tree.put(root, CMDLINE, " ".join(arguments) + "\n")
+    for file in recipe.platform.files_for(recipe.options):
+        tree.put(root, file.path, file.content)
     tree.put(root, "usr/lib/hatfleet/image.json", json.dumps(about, indent=2) + "\n")
     os_release = tree.inside(root, "usr/lib/os-release").read_text()
     tree.put(root, "usr/lib/os-release", f'{os_release}IMAGE_ID="{recipe.name}"\nIMAGE_VERSION="{recipe.version}"\n')

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
@@ -20,7 +20,10 @@ from hatfleet.common.yamlfile import Node, load_yaml
 from hatfleet.fleet.job import RoleRun
 from hatfleet.fleet.roles import deploy_roles, load_role_info
 from hatfleet.fleet.settings import disclose
-from hatfleet.image.platforms import PLATFORMS, Platform
+from hatfleet.image.archives import ArchiveFile
+from hatfleet.image.disk import KINDS, MIB, NAMES, DiskIds, DiskLayout, Partition, TableType, place
+from hatfleet.image.platforms import PLATFORMS, Platform, PlatformOptions
+from hatfleet.image.platforms.options import NoOptions
 from hatfleet.image.suites import SUITES, Suite
 
 SUFFIX = ".yaml"
@@ -34,12 +37,35 @@ class _Model(BaseModel):
 
 
 class Layout(_Model):
-    """Sizes of the partitions, MiB. On the disk each is rounded up to the alignment of 8 MiB."""
+    """The disk: kind of partition table, and sizes in MiB, each rounded up to the alignment of 8 MiB."""
 
+    table: TableType = TableType.MBR
+    """Kind of partition table: mbr or gpt. The boot loaders of Raspberry Pi have known faults with gpt."""
+    bootcfg_mib: Annotated[int, Field(ge=34, le=1024)] = 40
+    """The FAT partition that says which slot boots, MiB."""
     boot_mib: Annotated[int, Field(ge=34, le=4096)] = 128
-    """The FAT partition with kernel, initramfs and kernel command line, MiB."""
-    system_mib: Annotated[int, Field(ge=256, le=65536)] = 1024
-    """The root file system, MiB."""
+    """Each of the two FAT partitions with kernel, initramfs and kernel command line, MiB."""
+    system_mib: Annotated[int, Field(ge=64, le=65536)] = 512
+    """Each of the two partitions with a root file system, MiB."""
+    data_mib: Annotated[int, Field(ge=16, le=65536)] = 64
+    """The data partition as it is in the image, MiB; on its first boot a device grows it to the end of the disk."""
+
+    def place(self, ids: DiskIds) -> DiskLayout:
+        """Return where everything lies on the disk.
+
+        Raises:
+            InputError: the disk would be larger than the table can describe.
+        """
+        sizes = (self.bootcfg_mib, self.boot_mib, self.boot_mib, self.system_mib, self.system_mib, self.data_mib)
+        wanted = [Partition(name, kind, mib * MIB) for name, kind, mib in zip(NAMES, KINDS, sizes, strict=True)]
+        return place(self.table, wanted, ids)
+
+
+class SecureBoot(_Model):
+    """The key that the boards' boot loader demands."""
+
+    key: Path
+    """RSA-2048 private key, PEM, or PEM in an age file (its name ends in .age); from the recipe's folder."""
 
 
 class RecipeFile(_Model):
@@ -64,7 +90,17 @@ class RecipeFile(_Model):
     settings: dict[str, dict[str, Any]] = Field(default={})
     """Settings of roles, under the role's name, as in an inventory."""
     layout: Layout = Layout()
-    """Sizes of the partitions."""
+    """The disk: kind of partition table and sizes of the partitions."""
+    options: dict[str, Any] = Field(default={})
+    """What the platform lets choose (docs/how-to/platforms.md)."""
+    archive: ArchiveFile | None = None
+    """Where the platform's own packages come from, beside Debian's."""
+    mirror: str | None = None
+    """A mirror of Debian in place of the default one, such as a snapshot of a day."""
+    secure_boot: SecureBoot | None = None
+    """Sign what the boot loader loads, for boards that have the key's hash."""
+    compression: Literal["zst", "xz"] = "zst"
+    """How the image to download is packed: zst unpacks faster, xz is smaller."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +115,11 @@ class Recipe:
     packages: tuple[str, ...]
     roles: tuple[RoleRun, ...]
     layout: Layout
+    options: PlatformOptions
+    archive: ArchiveFile | None
+    mirror: str | None
+    secure_boot_key: Path | None
+    compression: str
     admin_user: str | None
     """The account that the role base makes; None without that role."""
     places: Node
@@ -125,6 +166,12 @@ def load_recipe(site: Site, file: Path) -> Recipe:
     names = _role_names(site, written, node, problems)
     problems += _stray_settings(written, names, node)
     roles = tuple(_role_runs(site, names, written, node, problems))
+    options = _options(platform, written, node, problems) if platform else NoOptions()
+    secure_boot_key = file.parent / written.secure_boot.key if written.secure_boot else None
+    if platform and secure_boot_key and platform.minimum_eeprom_signed is None:
+        problems.append(_error(node, "secure_boot", f"{platform.name} has no boot loader that checks a signature"))
+    elif secure_boot_key and not secure_boot_key.is_file():
+        problems.append(_error(node, "secure_boot", f"there is no file {secure_boot_key}"))
     if problems:
         raise problems[0] if len(problems) == 1 else InputErrors(problems)
     assert platform is not None and suite is not None
@@ -138,6 +185,11 @@ def load_recipe(site: Site, file: Path) -> Recipe:
         packages=tuple(written.packages),
         roles=roles,
         layout=written.layout,
+        options=options,
+        archive=written.archive,
+        mirror=written.mirror,
+        secure_boot_key=secure_boot_key,
+        compression=written.compression,
         admin_user=base["admin"]["name"] if base else None,
         places=node,
     )
@@ -197,6 +249,18 @@ def _role_runs(
             problems.append(InputError(error.message, hint=error.hint, where=error.where or _where(node, "roles")))
     if written.lab_access and "base" not in names and names:
         problems.append(_error(node, "lab_access", "needs the role base, which puts the key in place"))
+
+
+def _options(platform: Platform, written: RecipeFile, node: Node, problems: list[InputError]) -> PlatformOptions:
+    try:
+        validate(platform.options, node.find(["options"]), ("options",))
+    except InputErrors as error:
+        problems += error.errors
+    except InputError as error:
+        problems.append(error)
+    else:
+        return platform.options.model_validate(written.options)
+    return NoOptions()
 
 
 def _with_key(settings: dict[str, Any], key: str) -> dict[str, Any]:

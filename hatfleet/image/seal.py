@@ -96,9 +96,7 @@ def seal(root: Path, *, state: Sequence[str], layout: DiskLayout) -> None:
     tree.put(root, "etc/fstab", _FSTAB)
     tree.put(root, "usr/lib/udev/rules.d/80-hatfleet-slots.rules", slot_rules(layout))
     tree.put(root, "usr/lib/systemd/system/boot-firmware.mount", _BOOT_MOUNT)
-    tree.put_link(
-        root, "usr/lib/systemd/system/local-fs.target.wants/boot-firmware.mount", "../boot-firmware.mount"
-    )
+    tree.put_link(root, "usr/lib/systemd/system/local-fs.target.wants/boot-firmware.mount", "../boot-firmware.mount")
     for script in _SCRIPTS:
         tree.put(root, f"usr/lib/hatfleet/{script}", (_FILES / script).read_text(), mode=0o755)
     _move_var(root)

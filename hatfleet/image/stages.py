@@ -1,10 +1,16 @@
-"""The stages of a build: what goes into each, and so whether its output can be used again."""
+"""The stages of a build: what goes into each, and so whether its output can be used again.
+
+```
+tools     packages
+            └─ bootstrap ─┬─ initramfs ───────────┐
+                          └─ provision ── system ─┴─ boot ── disk
+```
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,231 +18,316 @@ import hatfleet
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
 from hatfleet.fleet.roles import load_role_code, load_role_info
-from hatfleet.image import tree
+from hatfleet.image import disk, lock, tree
+from hatfleet.image.bootfiles import INITRAMFS_FILE, collect, write_tree
+from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_bootcfg, trusted_key
 from hatfleet.image.bootstrap import ARCHIVE, bootstrap, package_list
-from hatfleet.image.disk import MIB, Kind, Partition, TableType, place, write_disk
-from hatfleet.image.ext4 import make_ext4
-from hatfleet.image.ext4 import tree_mib as ext4_mib
-from hatfleet.image.fat import make_fat
-from hatfleet.image.fat import tree_mib as fat_mib
+from hatfleet.image.data import write_blank
 from hatfleet.image.identity import Identity
-from hatfleet.image.initramfs import INITRAMFS, KERNEL, initramfs
-from hatfleet.image.provision import BOOT_FOLDER, provision
+from hatfleet.image.initramfs import initramfs, unpack_kernel
+from hatfleet.image.machine import host_arch
+from hatfleet.image.origin import origin, origin_inputs
+from hatfleet.image.packages import CONTENTS, fetch, read_contents
+from hatfleet.image.provision import provision
 from hatfleet.image.recipe import Recipe, settings_digest
-from hatfleet.image.store import Store, digest_tree, stage_key
+from hatfleet.image.stage import Stage, Workplace, code
+from hatfleet.image.store import Store, digest_tree
+from hatfleet.image.system import SYSTEM_IMAGE, make_system, read_verity
+from hatfleet.image.tools import PACKAGES as TOOL_PACKAGES
+from hatfleet.image.tools import TREE, Tools, TreeTools
 
-#: Outputs of the last stages.
-BOOT_IMAGE, SYSTEM_IMAGE, DISK_IMAGE, DISK_SHA256 = "boot.vfat", "system.ext4", "disk.img", "disk.sha256"
+#: Outputs of the last stage.
+DISK_IMAGE, DISK_SHA256 = "disk.img", "disk.sha256"
 
-
-@dataclass(frozen=True)
-class Workplace:
-    """What a running stage has: a folder for its output, a log file, and somebody to tell what it is doing."""
-
-    folder: Path
-    log: Path
-    progress: Callable[[str], None]
+#: Folder with what the initramfs stage found for the boot partition.
+BOOT_FILES = "boot"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A step of a build."""
+class Plan:
+    """All stages of a build, in the order in which they run, and where their outputs lie."""
 
-    name: str
-    inputs: Mapping[str, str]
-    """Everything its output depends on, each under the name that an explanation gives it."""
-    make: Callable[[Workplace], None]
-    """Makes the output."""
+    stages: tuple[Stage, ...]
+    store: Store
+
+    def folder(self, name: str) -> Path:
+        """Where a stage's output lies, or will lie."""
+        stage = next(stage for stage in self.stages if stage.name == name)
+        return self.store.path(stage.name, stage.key)
+
+    def key(self, name: str) -> str:
+        """Key of a stage's output."""
+        return next(stage for stage in self.stages if stage.name == name).key
 
     @property
-    def key(self) -> str:
-        """Key of the output."""
-        return stage_key(self.name, self.inputs)
+    def tools(self) -> Tools:
+        """The programs of the tools tree; there once its stage is done."""
+        return TreeTools(self.folder("tools") / TREE)
 
 
-def plan(recipe: Recipe, site: Site, store: Store) -> tuple[Stage, ...]:
+def wanted_packages(recipe: Recipe, site: Site) -> tuple[str, ...]:
+    """Return the packages that recipe, platform and roles name, sorted."""
+    names: set[str] = set()
+    for role in recipe.roles:
+        loaded = load_role_code(site, role.name)
+        if loaded.packages:
+            names.update(loaded.packages(loaded.info.settings.model_validate(role.settings)))
+    return package_list(recipe.platform.packages_for(recipe.options), recipe.packages, names)
+
+
+def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> Plan:
     """Return the stages of a recipe in the order in which they run.
 
     Keys follow from keys, so that the whole plan is known before anything is made.
 
+    Args:
+        recipe: What to build.
+        site: Where its roles are.
+        store: Where outputs lie.
+        locked: The recipe's lock, if it has one.
+
     Raises:
-        InputError: a role does not load.
+        InputError: a role does not load, or the lock does not fit the recipe.
     """
-    first = _bootstrap(recipe, site)
-    bootstrapped = store.path(first.name, first.key)
-    second = _initramfs(recipe, first, bootstrapped)
-    third = _provision(recipe, site, first, bootstrapped)
-    provisioned = store.path(third.name, third.key)
-    boot = _boot(recipe, second, third, store.path(second.name, second.key), provisioned)
-    system = _system(recipe, third, provisioned)
-    disk = _disk(recipe, boot, system, store.path(boot.name, boot.key), store.path(system.name, system.key))
-    return first, second, third, boot, system, disk
+    builder = _Builder(recipe, site, store, locked)
+    wanted = wanted_packages(recipe, site)
+    if locked:
+        lock.require_current(locked, recipe.file, suite=recipe.suite.name, arch=recipe.platform.arch, wanted=wanted)
+    tools = builder.tools()
+    packages = builder.packages(wanted)
+    bootstrapped = builder.bootstrap(packages, wanted)
+    kernel = builder.initramfs(bootstrapped)
+    provisioned = builder.provision(bootstrapped)
+    system = builder.system(tools, provisioned)
+    boot = builder.boot(tools, kernel, provisioned, system)
+    whole = builder.disk(boot, system)
+    return Plan((tools, packages, bootstrapped, kernel, provisioned, system, boot, whole), store)
 
 
-def _bootstrap(recipe: Recipe, site: Site) -> Stage:
-    packages = package_list(recipe.platform, recipe.packages, _role_packages(recipe, site))
-    inputs = {
-        "suite": recipe.suite.name,
-        "time of files": str(recipe.suite.epoch_s),
-        "architecture": recipe.platform.arch,
-        "packages": " ".join(packages),
-        "hatfleet code": _code("bootstrap"),
-    }
+@dataclass(frozen=True)
+class _Builder:
+    """Makes the stages; what they all need is the recipe and where outputs lie."""
 
-    def make(at: Workplace) -> None:
-        at.progress(f"{len(packages)} packages and what they need")
-        bootstrap(at.folder, suite=recipe.suite, platform=recipe.platform, packages=packages, log=at.log)
+    recipe: Recipe
+    site: Site
+    store: Store
+    locked: lock.Lock | None
 
-    return Stage("bootstrap", inputs, make)
+    def folder(self, stage: Stage) -> Path:
+        return self.store.path(stage.name, stage.key)
+
+    def tools(self) -> Stage:
+        suite, arch, locked = self.recipe.suite, host_arch(), self.locked
+        if locked and locked.tools_arch != arch:
+            # Another machine's tools cannot run here. The same versions write the same bytes on every processor.
+            locked = None
+        inputs = {
+            "suite": suite.name,
+            "architecture": arch,
+            "packages": " ".join(lock.exact(locked.tools) if locked else TOOL_PACKAGES),
+            "hatfleet code": code("packages", "bootstrap"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress("programs that make file systems")
+            fetched, booted = at.folder / "fetched", at.folder / "bootstrap"
+            fetched.mkdir()
+            booted.mkdir()
+            wanted = lock.exact(locked.tools) if locked else TOOL_PACKAGES
+            fetch(
+                fetched,
+                suite=suite,
+                arch=arch,
+                wanted=wanted,
+                origin=origin(self.recipe, None, fetched),
+                log=at.log,
+                essential=locked is None,
+            )
+            if locked:
+                lock.require_same(read_contents(fetched), locked.tools)
+            bootstrap(booted, fetched=fetched, suite=suite, arch=arch, packages=TOOL_PACKAGES, log=at.log)
+            tree.unpack(booted / ARCHIVE, at.folder / TREE, at.log, without="./dev/*")
+            shutil.copyfile(fetched / CONTENTS, at.folder / CONTENTS)
+            shutil.rmtree(fetched)
+            shutil.rmtree(booted)
+
+        return Stage("tools", inputs, make)
+
+    def packages(self, wanted: tuple[str, ...]) -> Stage:
+        recipe, locked = self.recipe, self.locked
+        names = lock.exact(locked.packages) if locked else wanted
+        inputs = {
+            "suite": recipe.suite.name,
+            "architecture": recipe.platform.arch,
+            "packages": " ".join(names),
+            "lock": locked.digest if locked else "none",
+            **origin_inputs(recipe),
+            "hatfleet code": code("packages", "origin", "archives"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress(f"{len(names)} packages" + ("" if locked else " and what they need"))
+            fetch(
+                at.folder,
+                suite=recipe.suite,
+                arch=recipe.platform.arch,
+                wanted=names,
+                origin=origin(recipe, recipe.platform, at.folder),
+                log=at.log,
+                essential=locked is None,
+            )
+            if locked:
+                lock.require_same(read_contents(at.folder), locked.packages)
+
+        return Stage("packages", inputs, make)
+
+    def bootstrap(self, packages: Stage, wanted: tuple[str, ...]) -> Stage:
+        recipe, fetched = self.recipe, self.folder(packages)
+        inputs = {
+            packages.label: packages.key,
+            "time of files": str(recipe.suite.epoch_s),
+            "hatfleet code": code("bootstrap"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress(f"installing {len(read_contents(fetched))} packages")
+            arch = recipe.platform.arch
+            bootstrap(at.folder, fetched=fetched, suite=recipe.suite, arch=arch, packages=wanted, log=at.log)
+
+        return Stage("bootstrap", inputs, make)
+
+    def initramfs(self, bootstrapped: Stage) -> Stage:
+        recipe, folder = self.recipe, self.folder(bootstrapped)
+        inputs = {
+            bootstrapped.label: bootstrapped.key,
+            "kernel modules": " ".join(recipe.platform.initramfs_modules),
+            "options": recipe.options.model_dump_json(),
+            "hatfleet code": code("initramfs", "cpio", "elf", "files/init.sh", "tree", "bootfiles", "platforms"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress("kernel and initramfs")
+            root = unpack_kernel(at.folder, bootstrap=folder, log=at.log)
+            found = collect(root, recipe.platform, recipe.options)
+            made = initramfs(root, platform=recipe.platform, epoch_s=recipe.suite.epoch_s)
+            write_tree(at.folder / BOOT_FILES, found, {INITRAMFS_FILE: made})
+            shutil.rmtree(root)
+
+        return Stage("initramfs", inputs, make)
+
+    def provision(self, bootstrapped: Stage) -> Stage:
+        recipe, site, folder = self.recipe, self.site, self.folder(bootstrapped)
+        package = Path(hatfleet.__file__).parent
+        layout = recipe.layout.place(Identity.of(recipe.name).disk)
+        inputs = {
+            bootstrapped.label: bootstrapped.key,
+            "name": recipe.name,
+            "version": recipe.version,
+            "platform": recipe.platform.name,
+            "options": recipe.options.model_dump_json(),
+            "order of roles": " ".join(role.name for role in recipe.roles),
+            "identifiers of partitions": " ".join(placed.partuuid for placed in layout.partitions),
+            "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
+            "hatfleet code": code(
+                "provision", "seal", "tree", "identity", "platforms", "files/state.sh", "files/grow-data.sh"
+            ),
+        }
+        for role in recipe.roles:
+            inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)
+            inputs[f"settings of {role.name}"] = settings_digest(role.settings)
+
+        def make(at: Workplace) -> None:
+            provision(
+                at.folder,
+                bootstrap=folder,
+                recipe=recipe,
+                layout=layout,
+                site=site,
+                log=at.log,
+                progress=at.progress,
+            )
+
+        return Stage("provision", inputs, make)
+
+    def system(self, tools: Stage, provisioned: Stage) -> Stage:
+        recipe, folder, programs = self.recipe, self.folder(provisioned), TreeTools(self.folder(tools) / TREE)
+        inputs = {
+            tools.label: tools.key,
+            provisioned.label: provisioned.key,
+            "size": str(recipe.layout.system_mib),
+            "hatfleet code": code("system", "tools"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress("EROFS and dm-verity")
+            archive, epoch_s = folder / ARCHIVE, recipe.suite.epoch_s
+            make_system(at.folder, archive=archive, name=recipe.name, epoch_s=epoch_s, tools=programs, log=at.log)
+            _require_room(recipe, "system_mib", recipe.layout.system_mib, at.folder / SYSTEM_IMAGE)
+
+        return Stage("system", inputs, make)
+
+    def boot(self, tools: Stage, kernel: Stage, provisioned: Stage, system: Stage) -> Stage:
+        recipe, programs = self.recipe, TreeTools(self.folder(tools) / TREE)
+        identity = Identity.of(recipe.name)
+        inputs = {
+            tools.label: tools.key,
+            kernel.label: kernel.key,
+            provisioned.label: provisioned.key,
+            system.label: system.key,
+            "size": str(recipe.layout.boot_mib),
+            "secure boot key": trusted_key(recipe),
+            "hatfleet code": code("bootstage", "fat", "tools", "bootfiles", "platforms"),
+        }
+
+        def make(at: Workplace) -> None:
+            make_bootcfg(at.folder, recipe=recipe, identity=identity, tools=programs, log=at.log)
+            make_boot(
+                at.folder,
+                recipe=recipe,
+                identity=identity,
+                kernel=self.folder(kernel) / BOOT_FILES,
+                provisioned=self.folder(provisioned),
+                verity=read_verity(self.folder(system)),
+                tools=programs,
+                log=at.log,
+            )
+
+        return Stage("boot", inputs, make)
+
+    def disk(self, boot: Stage, system: Stage) -> Stage:
+        recipe = self.recipe
+        layout = recipe.layout.place(Identity.of(recipe.name).disk)
+        boot_folder, system_folder = self.folder(boot), self.folder(system)
+        inputs = {
+            boot.label: boot.key,
+            system.label: system.key,
+            "layout": f"{layout}",
+            "hatfleet code": code("disk", "data"),
+        }
+
+        def make(at: Workplace) -> None:
+            blank = at.folder / "data.img"
+            write_blank(blank)
+            contents = {
+                "bootcfg": boot_folder / BOOTCFG_IMAGE,
+                "boot_a": boot_folder / BOOT_IMAGE,
+                "system_a": system_folder / SYSTEM_IMAGE,
+                "data": blank,
+            }
+            disk.write_disk(at.folder / DISK_IMAGE, layout, contents)
+            blank.unlink()
+            with (at.folder / DISK_IMAGE).open("rb") as image:
+                digest = hashlib.file_digest(image, "sha256").hexdigest()
+            (at.folder / DISK_SHA256).write_text(f"{digest}\n")
+
+        return Stage("disk", inputs, make)
 
 
-def _initramfs(recipe: Recipe, bootstrapped: Stage, folder: Path) -> Stage:
-    inputs = {
-        _stage(bootstrapped): bootstrapped.key,
-        "kernel modules": " ".join(recipe.platform.initramfs_modules),
-        "hatfleet code": _code("initramfs", "cpio", "elf", "files/init.sh", "tree"),
-    }
-
-    def make(at: Workplace) -> None:
-        at.progress("kernel and initramfs")
-        initramfs(at.folder, bootstrap=folder, platform=recipe.platform, epoch_s=recipe.suite.epoch_s, log=at.log)
-
-    return Stage("initramfs", inputs, make)
-
-
-def _provision(recipe: Recipe, site: Site, bootstrapped: Stage, folder: Path) -> Stage:
-    package = Path(hatfleet.__file__).parent
-    inputs = {
-        _stage(bootstrapped): bootstrapped.key,
-        "name": recipe.name,
-        "version": recipe.version,
-        "platform": recipe.platform.name,
-        "kernel arguments": " ".join(recipe.platform.kernel_arguments),
-        "order of roles": " ".join(role.name for role in recipe.roles),
-        "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
-        "hatfleet code": _code("provision", "tree", "identity"),
-    }
-    for role in recipe.roles:
-        inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)
-        inputs[f"settings of {role.name}"] = settings_digest(role.settings)
-
-    def make(at: Workplace) -> None:
-        provision(at.folder, bootstrap=folder, recipe=recipe, site=site.root, log=at.log, progress=at.progress)
-
-    return Stage("provision", inputs, make)
-
-
-def _boot(recipe: Recipe, kernel: Stage, provisioned: Stage, kernel_folder: Path, folder: Path) -> Stage:
-    identity = Identity.of(recipe.name)
-    inputs = {
-        _stage(kernel): kernel.key,
-        _stage(provisioned): provisioned.key,
-        "size": str(recipe.layout.boot_mib),
-        "volume id": str(identity.boot_volume_id),
-        "hatfleet code": _code("stages", "fat"),
-    }
-
-    def make(at: Workplace) -> None:
-        root = at.folder / "root"
-        tree.unpack(folder / ARCHIVE, root, at.log, only=f"./{BOOT_FOLDER}")
-        content = root / BOOT_FOLDER
-        for name in (KERNEL, INITRAMFS):
-            shutil.copyfile(kernel_folder / name, content / name)
-        _require_room(recipe, "boot_mib", recipe.layout.boot_mib, fat_mib(content))
-        make_fat(
-            at.folder / BOOT_IMAGE,
-            content,
-            size_bytes=recipe.layout.boot_mib * MIB,
-            volume_id=identity.boot_volume_id,
-            label="BOOT",
-            epoch_s=recipe.suite.epoch_s,
-            log=at.log,
-        )
-        shutil.copyfile(content / "cmdline.txt", at.folder / "cmdline.txt")
-        shutil.rmtree(root)
-
-    return Stage("boot", inputs, make)
-
-
-def _system(recipe: Recipe, provisioned: Stage, folder: Path) -> Stage:
-    identity = Identity.of(recipe.name)
-    inputs = {
-        _stage(provisioned): provisioned.key,
-        "size": str(recipe.layout.system_mib),
-        "uuid": str(identity.system_uuid),
-        "hatfleet code": _code("stages", "ext4", "tree"),
-    }
-
-    def make(at: Workplace) -> None:
-        root = at.folder / "root"
-        # Not removed afterwards: that would give the folder the time of this build.
-        tree.unpack(folder / ARCHIVE, root, at.log, without=f"./{BOOT_FOLDER}/*")
-        _require_room(recipe, "system_mib", recipe.layout.system_mib, ext4_mib(root))
-        make_ext4(
-            at.folder / SYSTEM_IMAGE,
-            root,
-            size_bytes=recipe.layout.system_mib * MIB,
-            identity=identity.system_uuid,
-            label="system",
-            epoch_s=recipe.suite.epoch_s,
-            log=at.log,
-        )
-        shutil.rmtree(root)
-
-    return Stage("system", inputs, make)
-
-
-def _disk(recipe: Recipe, boot: Stage, system: Stage, boot_folder: Path, system_folder: Path) -> Stage:
-    identity = Identity.of(recipe.name)
-    inputs = {
-        _stage(boot): boot.key,
-        _stage(system): system.key,
-        "disk id": identity.disk.ptuuid(TableType.MBR),
-        "hatfleet code": _code("stages", "disk/layout", "disk/mbr", "disk/gpt", "disk/writer"),
-    }
-
-    def make(at: Workplace) -> None:
-        layout = recipe.layout
-        partitions = (
-            Partition("boot", Kind.FAT, layout.boot_mib * MIB),
-            Partition("system", Kind.LINUX, layout.system_mib * MIB),
-        )
-        contents = {"boot": boot_folder / BOOT_IMAGE, "system": system_folder / SYSTEM_IMAGE}
-        write_disk(at.folder / DISK_IMAGE, place(TableType.MBR, partitions, identity.disk), contents)
-        with (at.folder / DISK_IMAGE).open("rb") as disk:
-            digest = hashlib.file_digest(disk, "sha256").hexdigest()
-        (at.folder / DISK_SHA256).write_text(f"{digest}\n")
-
-    return Stage("disk", inputs, make)
-
-
-def _role_packages(recipe: Recipe, site: Site) -> set[str]:
-    names: set[str] = set()
-    for role in recipe.roles:
-        code = load_role_code(site, role.name)
-        if code.packages:
-            names.update(code.packages(code.info.settings.model_validate(role.settings)))
-    return names
-
-
-def _require_room(recipe: Recipe, key: str, has_mib: int, needs_mib: int) -> None:
+def _require_room(recipe: Recipe, key: str, has_mib: int, content: Path) -> None:
+    needs_mib = -(-content.stat().st_size // disk.MIB)
     if needs_mib > has_mib:
         raise InputError(
             f"the partition of {has_mib} MiB is {needs_mib - has_mib} MiB too small for what goes into it",
             where=recipe.where("layout", key),
             hint=f"set layout.{key} to {needs_mib} or more",
         )
-
-
-def _stage(stage: Stage) -> str:
-    """How an explanation names a stage whose output goes into another."""
-    return f"stage {stage.name}"
-
-
-def _code(*names: str) -> str:
-    """Return a hash over modules and files of this package, so that a change in how an output is made counts."""
-    folder = Path(__file__).parent
-    return digest_tree(*(folder / (name if "." in name else f"{name}.py") for name in names))
-
-
-__all__ = ["BOOT_IMAGE", "DISK_IMAGE", "DISK_SHA256", "SYSTEM_IMAGE", "Stage", "plan"]

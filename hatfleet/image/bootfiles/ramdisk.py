@@ -16,6 +16,7 @@ from hatfleet.common.errors import InputError, Where
 from hatfleet.image.bootfiles.collect import BootFile, write_tree
 from hatfleet.image.disk import MIB
 from hatfleet.image.fat import make_fat, tree_mib
+from hatfleet.image.tools import Tools
 
 #: The boot loader's limit for the Raspberry Pi 4 since 2021-10-27 (rpi-eeprom, firmware-2711/release-notes.md); none is
 #: published for the Raspberry Pi 5.
@@ -32,6 +33,7 @@ def boot_image(
     *,
     volume_id: int,
     epoch_s: int,
+    tools: Tools,
     log: Path,
 ) -> str:
     """Make boot.img: a FAT file system, as small as its content allows.
@@ -42,6 +44,7 @@ def boot_image(
         contents: Further files by name: config.txt, the command lines, the initramfs.
         volume_id: 32-bit serial number of the file system.
         epoch_s: Time of every file, seconds since 1970.
+        tools: Where mkfs.vfat and mtools come from.
         log: Receives what the tools print.
 
     Returns:
@@ -61,7 +64,8 @@ def boot_image(
                 hint="leave modules out of the initramfs, or choose a smaller kernel",
             )
         made = Path(work) / "boot.img"
-        make_fat(made, tree, size_bytes=size_mib * MIB, volume_id=volume_id, label="BOOT", epoch_s=epoch_s, log=log)
+        size = size_mib * MIB
+        make_fat(made, tree, size_bytes=size, volume_id=volume_id, label="BOOT", epoch_s=epoch_s, tools=tools, log=log)
         shutil.move(made, image)
     with image.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -6,6 +6,7 @@ writing it ourselves makes every byte of it a function of the recipe.
 
 from hatfleet.image.disk.layout import (
     ALIGNMENT_BYTES,
+    KINDS,
     MIB,
     NAMES,
     DiskIds,
@@ -21,6 +22,7 @@ from hatfleet.image.disk.writer import write_disk
 
 __all__ = [
     "ALIGNMENT_BYTES",
+    "KINDS",
     "MIB",
     "NAMES",
     "DiskIds",

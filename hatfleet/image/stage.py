@@ -1,0 +1,50 @@
+"""What a stage of a build is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hatfleet.image.store import digest_tree, stage_key
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a running stage has: a folder for its output, a log file, and somebody to tell what it is doing."""
+
+    folder: Path
+    log: Path
+    progress: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a build."""
+
+    name: str
+    inputs: Mapping[str, str]
+    """Everything its output depends on, each under the name that an explanation gives it."""
+    make: Callable[[Workplace], None]
+    """Makes the output."""
+
+    @property
+    def key(self) -> str:
+        """Key of the output."""
+        return stage_key(self.name, self.inputs)
+
+    @property
+    def label(self) -> str:
+        """How an explanation names it when its output goes into another stage."""
+        return f"stage {self.name}"
+
+
+def code(*names: str) -> str:
+    """Return a hash over modules and files of this package, so that a change in how an output is made counts.
+
+    Args:
+        names: Modules without ``.py`` (``disk/mbr``), folders, or files with their suffix.
+    """
+    folder = Path(__file__).parent
+    paths = (folder / name for name in names)
+    return digest_tree(*(path if path.suffix or path.is_dir() else path.with_suffix(".py") for path in paths))
