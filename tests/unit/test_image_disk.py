@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hatfleet.common.errors import HatfleetError, InputError
+from hatfleet.image.data import GROW_SCRIPT, MARK, MARK_OFFSET_BYTES, blank_data
 from hatfleet.image.disk import (
     ALIGNMENT_BYTES,
     MIB,
@@ -207,6 +208,26 @@ def test_content_larger_than_its_partition_is_refused_before_anything_is_written
 def test_content_for_no_partition_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HatfleetError, match=r"no partition 'root': it has bootcfg, boot_a, "):
         write_disk(tmp_path / "disk.img", image_layout(TableType.MBR), {"root": tmp_path})
+
+
+@BOTH
+def test_the_mark_of_a_blank_data_partition_lies_in_the_gap(tmp_path: Path, table: TableType) -> None:
+    disk = tmp_path / "disk.img"
+    write_disk(disk, image_layout(table), {}, blank_data())
+    with disk.open("rb") as handle:
+        handle.seek(MARK_OFFSET_BYTES)
+        assert handle.read(4096) == MARK.ljust(4096, b"\0")
+    assert read_table(disk).layout == image_layout(table)
+    script = GROW_SCRIPT.read_text()
+    assert f"mark='{MARK.decode()}'" in script
+    assert f"mark_block={MARK_OFFSET_BYTES // 4096}\n" in script
+
+
+@pytest.mark.parametrize("offset", [0, 33 * SECTOR_BYTES, 8 * MIB - 1])
+def test_nothing_else_is_written_over_a_table_or_a_partition(tmp_path: Path, offset: int) -> None:
+    with pytest.raises(HatfleetError, match="do not lie in the gap from 1048576 to 8388608"):
+        write_disk(tmp_path / "disk.img", image_layout(TableType.GPT), {}, {offset: b"ab"})
+    assert not (tmp_path / "disk.img").exists()
 
 
 def test_identifiers_depend_on_the_name_alone() -> None:

@@ -5,17 +5,21 @@
 #
 # Runs at every boot before anything is mounted from DATA, in the read-only root file system with only /dev, /proc,
 # /sys and a tmpfs on /run: without udev, while the kernel has other partitions of DISK in use. Every step can be cut
-# off and is taken up by the next run; a run that finds nothing to do writes nothing. A file system is made only where
-# the image's own mark says that there is none yet, or where the making of one was cut off: never because something
-# looks damaged.
+# off and is taken up by the next run. A file system is made only while the image's own mark, outside of all
+# partitions, says that there is none yet; the mark goes when the file system is on the disk. Whatever the partition
+# itself looks like, it is never a reason to make one: it may be damaged, and hold what somebody needs.
 #
 # Exit status: 0 the data partition can be mounted (larger or not), 2 wrong arguments or no such device, 4 its file system is damaged
 # beyond what can be repaired unasked, or is none, 5 it could not be made.
 set -u
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
-# What an image has in place of a superblock, 1024 bytes into the partition (hatfleet/image/data.py).
-mark='hatfleet: no file system yet'
+# The mark of a fresh image and the block of 4 KiB of the disk where it lies (hatfleet/image/data.py).
+mark='hatfleet: data has no file system yet'
+mark_block=1024
+
+# Where ext4 has its first copy of the superblock, in blocks of 4 KiB.
+backup=32768
 
 # Sizes of partitions are multiples of this (8 MiB), in sectors of 512 bytes; less free space is not worth a write.
 unit=16384
@@ -90,29 +94,32 @@ tell_kernel() {
 }
 
 has_mark() {
-	# The shell warns of NUL bytes, which a partition is full of.
-	[ "$(dd if="$data" bs=512 skip=2 count=1 2>/dev/null | tr -d '\000')" = "$mark" ]
+	# Without NUL bytes, of which the shell would warn.
+	[ "$(dd if="$disk" bs=4096 skip="$mark_block" count=1 2>/dev/null | tr -d '\000')" = "$mark" ]
 }
 
-# Make the file system. Until its superblock takes the place of the mark, the next run starts anew; from then on the
-# label says so, until everything else is on the disk.
 make() {
 	say "making a file system on $data"
 	# Blocks of 4 KiB, also on a small partition: flash pages are no smaller. One percent kept for root, not five: this
 	# is no root file system. The tables of inodes are written in the background after the first mount, which saves a
 	# minute on a large card. No discard: some cards take minutes for it, and fstrim.timer does it later. UUID and seed
 	# of the directory hashes are random: they belong to the device, not to the image.
-	mkfs.ext4 -q -F -L data-new -b 4096 -I 256 -i 16384 -m 1 -E nodiscard,lazy_itable_init=1,lazy_journal_init=0 \
+	mkfs.ext4 -q -F -L data -b 4096 -I 256 -i 16384 -m 1 -E nodiscard,lazy_itable_init=1,lazy_journal_init=0 \
 		"$data" </dev/null || return
 	sync "$data" || return
-	e2label "$data" data || return
-	sync "$data"
+	dd if=/dev/zero of="$disk" bs=4096 seek="$mark_block" count=1 conv=notrunc,fsync 2>/dev/null
 }
 
 # Repair what can be repaired unasked. e2fsck's status 1 and 2: repaired; 4 and more: not.
 check() {
 	said=$(e2fsck -p "$data" 2>&1)
 	status=$?
+	# The superblock is the block that is written most. Unasked, e2fsck does not look at its copies.
+	if [ "$status" -eq 8 ] && ! e2label "$data" >/dev/null 2>&1; then
+		say "the superblock of $data is damaged, trying its copy"
+		said=$(e2fsck -p -b "$backup" -B 4096 "$data" 2>&1)
+		status=$?
+	fi
 	echo "$said" | sed 's/^/hatfleet-data: /'
 	[ "$status" -ge 4 ] || return 0
 	say "the file system on $data cannot be repaired unasked (e2fsck: $status); nothing is removed"
@@ -154,7 +161,7 @@ for device in "$disk" "$data"; do
 done
 
 grow_partition || say "the data partition could not be enlarged and stays as it is"
-if has_mark || [ "$(e2label "$data" 2>/dev/null)" = data-new ]; then
+if has_mark; then
 	if ! make; then
 		say "no file system could be made on $data"
 		exit 5
