@@ -21,6 +21,11 @@ def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str
     return [name for name in Site.find().names("images", ".yaml") if name.startswith(incomplete)]
 
 
+def own_command() -> list[str]:
+    """Return the program and arguments that this process was started with."""
+    return [sys.executable, "-P", "-m", "hatfleet.entry", *sys.argv[1:]]
+
+
 recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=complete_recipes)
 
 
@@ -60,13 +65,39 @@ def build(ctx: click.Context, recipe: str, out: Path | None, *, explain: bool, a
     if explain:
         ctx.invoke(stages, recipe=recipe, as_json=as_json)
         return
-    become_root([sys.executable, "-P", "-m", "hatfleet.entry", *sys.argv[1:]])
+    become_root(own_command())
     site = Site.find()
     built = builder.build(load_recipe(site, find_recipe(site, recipe)), site, out or site.root / "out")
     if as_json:
         click.echo(built.manifest.read_text(), nl=False)
     else:
         click.echo(built.image)
+
+
+@image.command()
+@recipe_argument
+@json_option
+def lock(recipe: str, *, as_json: bool) -> None:
+    """Write down exactly which packages RECIPE is made from, beside it: images/RECIPE.lock.json.
+
+    A build with a lock takes these packages and no others, so that the same image comes out wherever and whenever it is
+    built. Run this again to take what the archive has now; the changes are listed. Keep the file in version control.
+    """
+    from hatfleet.image import build as builder
+    from hatfleet.image.locking import make_lock
+    from hatfleet.image.recipe import find_recipe, load_recipe
+    from hatfleet.image.userns import become_root
+
+    become_root(own_command())
+    site = Site.find()
+    made = make_lock(load_recipe(site, find_recipe(site, recipe)), site, builder.store())
+    if as_json:
+        changes = [asdict(change) for change in made.changes]
+        click.echo(json.dumps({"file": str(made.file), "digest": made.lock.digest, "changes": changes}, indent=2))
+        return
+    for change in made.changes:
+        click.echo(f"{change.name:32} {change.before or '-':32} {change.after or '-'}")
+    say(f"{len(made.lock.packages)} packages locked in {made.file}")
 
 
 @image.command(name="list")

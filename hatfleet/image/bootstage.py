@@ -39,7 +39,17 @@ def make_bootcfg(work: Path, *, recipe: Recipe, identity: Identity, tools: Tools
     """Make the file system that says which slot boots."""
     content = work / "bootcfg"
     write_tree(content, (), {"autoboot.txt": autoboot_txt()})
-    _fat(work / BOOTCFG_IMAGE, content, "bootcfg_mib", recipe, identity.bootcfg_volume_id, tools, log)
+    make_fat(
+        work / BOOTCFG_IMAGE,
+        content,
+        size_bytes=recipe.layout.bootcfg_mib * MIB,
+        volume_id=identity.bootcfg_volume_id,
+        label="BOOTCFG",
+        epoch_s=recipe.suite.epoch_s,
+        tools=tools,
+        log=log,
+    )
+    shutil.rmtree(content)
 
 
 def make_boot(
@@ -86,8 +96,24 @@ def make_boot(
     if recipe.secure_boot_key is None:
         write_tree(content, files, texts)
     else:
-        _write_signed(content, recipe, recipe.secure_boot_key, files, texts, identity, tools, log)
-    _fat(work / BOOT_IMAGE, content, "boot_mib", recipe, identity.boot_volume_id, tools, log)
+        key = load_signing_key(recipe.secure_boot_key.read_bytes(), None, recipe.where("secure_boot", "key"))
+        write_tree(content, (), {"config.txt": ramdisk_config_txt(), COMMON_CMDLINE: texts[COMMON_CMDLINE]})
+        volume_id, epoch_s = identity.boot_volume_id, recipe.suite.epoch_s
+        image = content / "boot.img"
+        sha256 = boot_image(image, files, texts, volume_id=volume_id, epoch_s=epoch_s, tools=tools, log=log)
+        (content / "boot.sig").write_bytes(boot_sig(sha256, key, epoch_s))
+    require_room(recipe, "boot_mib", tree_mib(content))
+    make_fat(
+        work / BOOT_IMAGE,
+        content,
+        size_bytes=recipe.layout.boot_mib * MIB,
+        volume_id=identity.boot_volume_id,
+        label="BOOT",
+        epoch_s=recipe.suite.epoch_s,
+        tools=tools,
+        log=log,
+    )
+    shutil.rmtree(content)
 
 
 def trusted_key(recipe: Recipe) -> str:
@@ -97,34 +123,21 @@ def trusted_key(recipe: Recipe) -> str:
     return hashlib.sha256(recipe.secure_boot_key.read_bytes()).hexdigest()
 
 
-def _write_signed(
-    content: Path,
-    recipe: Recipe,
-    key_file: Path,
-    files: list[BootFile],
-    texts: dict[str, bytes],
-    identity: Identity,
-    tools: Tools,
-    log: Path,
-) -> None:
-    key = load_signing_key(key_file.read_bytes(), None, recipe.where("secure_boot", "key"))
-    write_tree(content, (), {"config.txt": ramdisk_config_txt(), COMMON_CMDLINE: texts[COMMON_CMDLINE]})
-    volume_id, epoch_s = identity.boot_volume_id, recipe.suite.epoch_s
-    image = content / "boot.img"
-    sha256 = boot_image(image, files, texts, volume_id=volume_id, epoch_s=epoch_s, tools=tools, log=log)
-    (content / "boot.sig").write_bytes(boot_sig(sha256, key, epoch_s))
+def require_room(recipe: Recipe, key: str, needs_mib: int) -> None:
+    """Check that a partition is large enough for what goes into it.
 
+    Args:
+        recipe: Says how large it is.
+        key: Under which key of ``layout``.
+        needs_mib: What it needs, MiB.
 
-def _fat(image: Path, content: Path, key: str, recipe: Recipe, volume_id: int, tools: Tools, log: Path) -> None:
-    has_mib, needs_mib = getattr(recipe.layout, key), tree_mib(content)
+    Raises:
+        InputError: it is too small; the error says by how much.
+    """
+    has_mib = getattr(recipe.layout, key)
     if needs_mib > has_mib:
         raise InputError(
             f"the partition of {has_mib} MiB is {needs_mib - has_mib} MiB too small for what goes into it",
             where=recipe.where("layout", key),
             hint=f"set layout.{key} to {needs_mib} or more",
         )
-    label = image.stem.upper()
-    size = has_mib * MIB
-    epoch_s = recipe.suite.epoch_s
-    make_fat(image, content, size_bytes=size, volume_id=volume_id, label=label, epoch_s=epoch_s, tools=tools, log=log)
-    shutil.rmtree(content)

@@ -1,7 +1,7 @@
 """Lock files: exactly which packages an image is made from, beside its recipe.
 
-With a lock, a build takes these files and no others: the same image comes out wherever and whenever it is built. Without
-one, a build takes what the archive has when it first fetches the packages.
+With a lock, a build takes these files and no others: the same image comes out wherever and whenever it is built.
+Without one, a build takes what the archive has when it first fetches the packages.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def register_emulator(cpu: str) -> None:
     except (OSError, HatfleetError) as error:
         raise HatfleetError(
             f"this machine cannot run {cpu} programs: registering QEMU with the kernel failed ({error})",
-            hint="as root on the host: apt-get install qemu-user-static binfmt-support; in a container, run it privileged",
+            hint="as root on the host: apt-get install qemu-user-static binfmt-support (a container: privileged)",
         ) from error
 
 

@@ -2,7 +2,8 @@
 
 Everything after this stage works without a network: the same packages give the same image, whatever the archive
 offers by then. apt itself resolves and downloads (inside mmdebstrap, which brings the archive's keys and the default
-mirror), so signatures and hashes are checked as on every Debian system; we check each file against the signed index again.
+mirror), so signatures and hashes are checked as on every Debian system; each file is checked against the signed index
+once more.
 """
 
 from __future__ import annotations
@@ -135,9 +136,9 @@ def write_index(repository: Path, lists: Sequence[Path]) -> tuple[Package, ...]:
     for file in sorted(repository.glob("*.deb")):
         with file.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        stanza = known.get(digest)
-        if stanza is None:
+        if digest not in known:
             raise HatfleetError(f"{file.name} is not what the archive's index says: no entry has its sha256 {digest}")
+        stanza = known[digest]
         lines = [line for line in stanza.splitlines() if not line.startswith("Filename:")]
         stanzas.append("\n".join([*lines, f"Filename: ./{file.name}"]) + "\n")
         name, version, arch = (_field(stanza, key) for key in ("Package", "Version", "Architecture"))
@@ -165,8 +166,8 @@ def _explained(error: CommandError, log: Path) -> HatfleetError:
     if missing:
         return HatfleetError(
             f"the archive does not have {', '.join(missing)}",
-            hint="check the names in the recipe; for versions of a lock that the archive has dropped, make the lock anew "
-            "(provision image lock) or name a snapshot in it (mirror)",
+            hint="check the names in the recipe; when the archive has dropped versions of a lock, make it anew "
+            "(provision image lock), or set mirror in the recipe to a snapshot of the day",
         )
     return HatfleetError(f"fetching packages failed: {error}", hint=f"is there a network? the whole output: {log}")
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
@@ -99,8 +99,6 @@ class RecipeFile(_Model):
     """A mirror of Debian in place of the default one, such as a snapshot of a day."""
     secure_boot: SecureBoot | None = None
     """Sign what the boot loader loads, for boards that have the key's hash."""
-    compression: Literal["zst", "xz"] = "zst"
-    """How the image to download is packed: zst unpacks faster, xz is smaller."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,6 @@ class Recipe:
     archive: ArchiveFile | None
     mirror: str | None
     secure_boot_key: Path | None
-    compression: str
     admin_user: str | None
     """The account that the role base makes; None without that role."""
     places: Node
@@ -189,7 +186,6 @@ def load_recipe(site: Site, file: Path) -> Recipe:
         archive=written.archive,
         mirror=written.mirror,
         secure_boot_key=secure_boot_key,
-        compression=written.compression,
         admin_user=base["admin"]["name"] if base else None,
         places=node,
     )

@@ -129,10 +129,9 @@ def slot_rules(layout: DiskLayout) -> str:
     for slot in SLOTS:
         for running, word in ((slot.letter, "active"), (slot.other, "other")):
             for name, what in ((slot.boot, "boot"), (slot.system, "system")):
-                lines.append(
-                    f'ENV{{hatfleet.slot}}=="{running}", ENV{{ID_PART_ENTRY_UUID}}=="{layout.partition(name).partuuid}", '
-                    f'SYMLINK+="disk/by-slot/{word}/{what}"'
-                )
+                partuuid = layout.partition(name).partuuid
+                match = f'ENV{{hatfleet.slot}}=="{running}", ENV{{ID_PART_ENTRY_UUID}}=="{partuuid}"'
+                lines.append(f'{match}, SYMLINK+="disk/by-slot/{word}/{what}"')
     return "\n".join([*lines, 'LABEL="hatfleet_end"']) + "\n"
 
 

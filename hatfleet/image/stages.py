@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hatfleet
-from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
 from hatfleet.fleet.roles import load_role_code, load_role_info
 from hatfleet.image import disk, lock, tree
 from hatfleet.image.bootfiles import INITRAMFS_FILE, collect, write_tree
-from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_bootcfg, trusted_key
+from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_bootcfg, require_room, trusted_key
 from hatfleet.image.bootstrap import ARCHIVE, bootstrap, package_list
-from hatfleet.image.data import write_blank
+from hatfleet.image.data import blank_data
 from hatfleet.image.identity import Identity
 from hatfleet.image.initramfs import initramfs, unpack_kernel
 from hatfleet.image.machine import host_arch
@@ -228,9 +227,7 @@ class _Builder:
             "order of roles": " ".join(role.name for role in recipe.roles),
             "identifiers of partitions": " ".join(placed.partuuid for placed in layout.partitions),
             "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
-            "hatfleet code": code(
-                "provision", "seal", "tree", "identity", "platforms", "files/state.sh", "files/grow-data.sh"
-            ),
+            "hatfleet code": code("provision", "seal", "tree", "platforms", "files/state.sh", "files/grow-data.sh"),
         }
         for role in recipe.roles:
             inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)
@@ -262,7 +259,7 @@ class _Builder:
             at.progress("EROFS and dm-verity")
             archive, epoch_s = folder / ARCHIVE, recipe.suite.epoch_s
             make_system(at.folder, archive=archive, name=recipe.name, epoch_s=epoch_s, tools=programs, log=at.log)
-            _require_room(recipe, "system_mib", recipe.layout.system_mib, at.folder / SYSTEM_IMAGE)
+            require_room(recipe, "system_mib", -(-(at.folder / SYSTEM_IMAGE).stat().st_size // disk.MIB))
 
         return Stage("system", inputs, make)
 
@@ -306,28 +303,14 @@ class _Builder:
         }
 
         def make(at: Workplace) -> None:
-            blank = at.folder / "data.img"
-            write_blank(blank)
             contents = {
                 "bootcfg": boot_folder / BOOTCFG_IMAGE,
                 "boot_a": boot_folder / BOOT_IMAGE,
                 "system_a": system_folder / SYSTEM_IMAGE,
-                "data": blank,
             }
-            disk.write_disk(at.folder / DISK_IMAGE, layout, contents)
-            blank.unlink()
+            disk.write_disk(at.folder / DISK_IMAGE, layout, contents, blank_data())
             with (at.folder / DISK_IMAGE).open("rb") as image:
                 digest = hashlib.file_digest(image, "sha256").hexdigest()
             (at.folder / DISK_SHA256).write_text(f"{digest}\n")
 
         return Stage("disk", inputs, make)
-
-
-def _require_room(recipe: Recipe, key: str, has_mib: int, content: Path) -> None:
-    needs_mib = -(-content.stat().st_size // disk.MIB)
-    if needs_mib > has_mib:
-        raise InputError(
-            f"the partition of {has_mib} MiB is {needs_mib - has_mib} MiB too small for what goes into it",
-            where=recipe.where("layout", key),
-            hint=f"set layout.{key} to {needs_mib} or more",
-        )

@@ -1,8 +1,9 @@
 """Programs that make file systems and check them: from the pinned tools tree, not from the host.
 
 The host's own erofs-utils may be too old, its mtools may write other bytes than another host's. A *tools tree* is a
-root file system of one Debian release for the host's processor with exactly the packages named here. A program from it
-runs in a sandbox (bubblewrap) that shows it the tools tree, read-only, and the paths it is given, under their own names.
+root file system of one Debian release for the host's processor with exactly the packages named here. A program from
+it runs in a sandbox (bubblewrap) that shows it the tools tree, read-only, and the paths it is given, under their own
+names.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class TreeTools:
 
 @dataclass(frozen=True)
 class HostTools:
-    """The programs that are installed on this machine; for tests, and for looking at an image where nothing is built."""
+    """The programs that are installed on this machine: for tests, and for looking at an image made elsewhere."""
 
     def run(
         self,

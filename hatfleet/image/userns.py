@@ -53,7 +53,7 @@ SETTINGS = (
     Setting(
         Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
         lambda value: value == 1,
-        "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give unshare an AppArmor profile with userns",
+        "as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give unshare an AppArmor profile",
     ),
 )
 
