@@ -26,6 +26,7 @@ COMMANDS = {
     "apply": ("hatfleet.cli.provision:apply", "Devices"),
     "check": ("hatfleet.cli.check:check", "Devices"),
     "report": ("hatfleet.cli.report:report", "Devices"),
+    "device": ("hatfleet.cli.device:device", "Devices"),
     "image": ("hatfleet.cli.image:image", "Images and virtual devices"),
     "lab": ("hatfleet.cli.lab:lab", "Images and virtual devices"),
 }

@@ -11,8 +11,8 @@ from testinfra.backend.base import BaseBackend, CommandResult
 
 from hatfleet.common.run import run
 from hatfleet.fleet.job import Connection
-from hatfleet.fleet.shell import ENVIRONMENT, RemoteShell
-from hatfleet.fleet.ssh import CommandOutput, Jumps, open_client
+from hatfleet.fleet.shell import ENVIRONMENT, open_shell
+from hatfleet.fleet.ssh import CommandOutput
 
 BACKEND_NAME = "hatfleet"
 
@@ -67,12 +67,8 @@ def over_ssh(connection: Connection) -> Iterator[Execute]:
     Raises:
         UnreachableError: no connection, or the device does not let us in; also from the function, when it is lost.
     """
-    with Jumps() as jumps:
-        client = open_client(connection, jumps)
-        try:
-            yield RemoteShell(client, become=connection.become).run
-        finally:
-            client.close()
+    with open_shell(connection) as shell:
+        yield shell.run
 
 
 @contextmanager

@@ -11,12 +11,14 @@ import base64
 import secrets
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import paramiko
 
 from hatfleet.common.errors import UnreachableError
-from hatfleet.fleet.ssh import CommandOutput
+from hatfleet.fleet.job import Connection
+from hatfleet.fleet.ssh import CommandOutput, Jumps, open_client
 
 #: The whole environment of every command; nothing of the login user's dotfiles or of our own side is in it.
 ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8"
@@ -130,3 +132,18 @@ class RemoteShell:
                 self._errors_grew.notify_all()
             if not data:
                 return
+
+
+@contextmanager
+def open_shell(connection: Connection) -> Iterator[RemoteShell]:
+    """Hold one SSH connection and a root shell over it.
+
+    Raises:
+        UnreachableError: no connection, or the device does not let us in; also from the shell, when it is lost.
+    """
+    with Jumps() as jumps:
+        client = open_client(connection, jumps)
+        try:
+            yield RemoteShell(client, become=connection.become)
+        finally:
+            client.close()

@@ -35,8 +35,8 @@ _NOT_NEEDED = ("var/cache/apt/*", "var/cache/debconf/*", "var/lib/apt/*", "var/b
 
 _FILES = Path(__file__).parent / "files"
 
-#: Scripts that the initramfs starts in the root file system, before its first program.
-_SCRIPTS = ("state.sh", "grow-data.sh")
+#: The first two run before the system's first program, started by the initramfs; the last when an admin asks for it.
+SCRIPTS = ("state.sh", "grow-data.sh", "wipe.sh")
 
 _FSTAB = """\
 # Nothing is mounted from here. The initramfs has mounted / and /var; everything else is a unit of systemd.
@@ -97,7 +97,7 @@ def seal(root: Path, *, state: Sequence[str], layout: DiskLayout) -> None:
     tree.put(root, "usr/lib/udev/rules.d/80-hatfleet-slots.rules", slot_rules(layout))
     tree.put(root, "usr/lib/systemd/system/boot-firmware.mount", _BOOT_MOUNT)
     tree.put_link(root, "usr/lib/systemd/system/local-fs.target.wants/boot-firmware.mount", "../boot-firmware.mount")
-    for script in _SCRIPTS:
+    for script in SCRIPTS:
         tree.put(root, f"usr/lib/hatfleet/{script}", (_FILES / script).read_text(), mode=0o755)
     _move_var(root)
 

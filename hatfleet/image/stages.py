@@ -29,6 +29,7 @@ from hatfleet.image.origin import origin, origin_inputs
 from hatfleet.image.packages import CONTENTS, fetch, read_contents
 from hatfleet.image.provision import provision
 from hatfleet.image.recipe import Recipe, settings_digest
+from hatfleet.image.seal import SCRIPTS
 from hatfleet.image.stage import Stage, Workplace, code
 from hatfleet.image.store import Store, digest_tree
 from hatfleet.image.system import SYSTEM_IMAGE, make_system, read_verity
@@ -227,7 +228,9 @@ class _Builder:
             "order of roles": " ".join(role.name for role in recipe.roles),
             "identifiers of partitions": " ".join(placed.partuuid for placed in layout.partitions),
             "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
-            "hatfleet code": code("provision", "seal", "tree", "platforms", "files/state.sh", "files/grow-data.sh"),
+            "hatfleet code": code(
+                "provision", "seal", "tree", "platforms", "files/state.sh", "files/grow-data.sh", "files/wipe.sh"
+            ),
         }
         for role in recipe.roles:
             inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)

@@ -52,8 +52,10 @@ def put(root: Path, path: str, content: str, mode: int = 0o644) -> None:
 
 def put_link(root: Path, path: str, to: str) -> None:
     """Make a symbolic link, in place of whatever was there."""
+    target = inside(root, path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     remove(root, path)
-    inside(root, path).symlink_to(to)
+    target.symlink_to(to)
 
 
 def remove(root: Path, pattern: str) -> None:

@@ -11,11 +11,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hatfleet.image.ext4 import make_ext4
+from hatfleet.image.ext4 import tree_mib as ext4_mib
 
 from hatfleet.common.errors import CommandError
 from hatfleet.image.disk import MIB
-from hatfleet.image.ext4 import make_ext4
-from hatfleet.image.ext4 import tree_mib as ext4_mib
 from hatfleet.image.fat import make_fat
 from hatfleet.image.fat import tree_mib as fat_mib
 

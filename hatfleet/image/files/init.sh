@@ -76,6 +76,7 @@ for folder in dev sys proc; do
 	mount -o move "/$folder" "/root/$folder"
 done
 # From here on everything that runs is part of the verified root.
+# shellcheck disable=SC2094  # a terminal is both read and written
 chroot /root /usr/lib/hatfleet/state.sh "$slot" </root/dev/console >/root/dev/console 2>&1 ||
 	{ echo "hatfleet-initramfs: /var could not be made ready" >/root/dev/console; exit 1; }
 # shellcheck disable=SC2094  # a terminal is both read and written

@@ -14,7 +14,7 @@ state=/var/lib/hatfleet/state
 
 say() { echo "hatfleet-state: $*"; }
 
-# shellcheck disable=SC2154  # set by the file
+# shellcheck disable=SC1091,SC2154  # made with the image
 . "$here/layout"
 
 # wait_for PARTUUID: print the device, as soon as there is one.
