@@ -228,9 +228,7 @@ class _Builder:
             "order of roles": " ".join(role.name for role in recipe.roles),
             "identifiers of partitions": " ".join(placed.partuuid for placed in layout.partitions),
             "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
-            "hatfleet code": code(
-                "provision", "seal", "tree", "platforms", "files/state.sh", "files/grow-data.sh", "files/wipe.sh"
-            ),
+            "hatfleet code": code("provision", "seal", "tree", "platforms", *(f"files/{name}" for name in SCRIPTS)),
         }
         for role in recipe.roles:
             inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)
