@@ -12,7 +12,7 @@ import pytest
 from hatfleet.common.errors import InputError
 from hatfleet.image.release.manifest import MANIFEST, Artefact, Kind, load_manifest
 from hatfleet.lab.images import open_image
-from tests.unit.release_folder import describe
+from tests.release_folder import describe
 
 ROOT_HASH = "ab" * 32
 
@@ -53,7 +53,7 @@ def test_other_schema_is_named_with_the_one_that_is_read(folder: Path, schema: o
     (folder / MANIFEST).write_text(json.dumps(record))
     with pytest.raises(InputError, match="reads manifests of schema 1") as caught:
         load_manifest(folder / MANIFEST)
-    assert repr(schema) in str(caught.value)
+    assert ("no schema" if schema is None else repr(schema)) in str(caught.value)
     assert caught.value.hint
 
 

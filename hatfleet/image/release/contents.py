@@ -66,7 +66,9 @@ def read_table(image: Path) -> FoundTable:
     except (ValueError, KeyError) as error:
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no partition table"])[-1]
         raise HatfleetError(f"the partition table cannot be read: {reason}") from error
-    kind = "gpt" if table["label"] == "gpt" else "mbr"
+    kind = {"dos": "mbr", "gpt": "gpt"}.get(table["label"])
+    if kind is None:
+        raise HatfleetError(f"the partition table is of the type {table['label']}, allowed are MBR and GPT")
     prefix = f"{int(table['id'], 16):08x}" if kind == "mbr" else ""
     found = []
     for entry in table.get("partitions", []):

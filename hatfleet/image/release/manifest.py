@@ -210,8 +210,9 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
         raise InputError("this is not a manifest: it is no JSON object", where=where, hint=_HINT)
     schema = found.get("schema")
     if schema != SCHEMA or isinstance(schema, bool):
+        shown = "no schema" if schema is None else f"schema {schema!r}"
         raise InputError(
-            f"found schema {schema!r}: this version of hatfleet reads manifests of schema {SCHEMA}",
+            f"found {shown}: this version of hatfleet reads manifests of schema {SCHEMA}",
             where=where,
             hint="use the version of hatfleet that built the image, or build it again",
         )

@@ -84,7 +84,7 @@ def check_tree(
     superblock = read_superblock(stream, start + hash_offset)
     if superblock.data_blocks * BLOCK_BYTES != hash_offset:
         raise VerityError(
-            f"the superblock protects {superblock.data_blocks} blocks, the data has other {hash_offset} bytes"
+            f"the superblock protects {superblock.data_blocks} blocks, the data has {hash_offset // BLOCK_BYTES}"
         )
     hashes = _leaf_hashes(stream, start, superblock, on_bytes)
     stream.seek(start + hash_offset + BLOCK_BYTES)

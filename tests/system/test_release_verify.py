@@ -17,7 +17,7 @@ from hatfleet.image.release.manifest import MANIFEST, Artefact, Kind, Manifest, 
 from hatfleet.image.release.report import Outcome, Report
 from hatfleet.image.release.signing import PublicKey, load_public_key, load_signing_key, sign_file
 from hatfleet.image.release.verify import verify_release
-from tests.unit.release_folder import BOOT_AT, NAME, SYSTEM_AT, VERSION, make_release, pack, put, tool
+from tests.release_folder import BOOT_AT, NAME, SYSTEM_AT, VERSION, make_release, pack, put, tool
 
 FILE = {kind: kind.of(NAME, VERSION) for kind in Kind}
 
@@ -325,6 +325,12 @@ def test_image_without_a_partition_table_is_found(release: Path) -> None:
         handle.write(bytes(512))
     repack(release)
     assert "partition table cannot be read" in failures(verify_release(release, None))[FILE[Kind.IMAGE]]
+
+
+def test_partition_table_of_another_kind_is_found(release: Path) -> None:
+    tool("sfdisk", "--quiet", "--wipe", "always", release / FILE[Kind.IMAGE], stdin="label: sun\n")
+    repack(release)
+    assert "of the type sun" in failures(verify_release(release, None))[FILE[Kind.IMAGE]]
 
 
 def test_compressed_file_with_another_image_in_it_is_found(release: Path) -> None:
