@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hatfleet.cli.image_verify import verify
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -37,7 +38,11 @@ def image() -> None:
     provision image list                 the recipes there are
     provision image stages edge-virt     what a build would do, and why
     provision image build edge-virt      build it: out/edge-virt/
+    provision image verify out/edge-virt prove that it is what was built
     """
+
+
+image.add_command(verify)
 
 
 @image.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,6 +149,14 @@ def read_stanzas(armour: str) -> tuple[Stanza, ...]:
     )
 
 
+def armoured(data: bytes) -> str:
+    """Return an age file, binary or armoured already, as ASCII armour."""
+    if not data.startswith(_BINARY_BEGIN):
+        return data.decode(errors="replace")
+    body = textwrap.wrap(base64.b64encode(data).decode(), 64)
+    return "\n".join([ARMOUR_BEGIN, *body, "-----END AGE ENCRYPTED FILE-----"])
+
+
 def _normal(armour: str) -> str:
     """Take the blanks from the ends of lines, which YAML and editors may leave."""
     return "\n".join(line.strip() for line in armour.strip().splitlines()) + "\n"
@@ -168,13 +177,18 @@ def parse_identities(data: bytes, ask: Callable[[], str]) -> tuple[Identity, ...
         InputError: it is neither, or the passphrase is wrong.
     """
     if data.lstrip().startswith((_BINARY_BEGIN.strip(), ARMOUR_BEGIN.encode())):
-        return _age_identities(_open_protected(data, ask))
+        return _age_identities(open_protected(data, ask))
     if b"PRIVATE KEY-----" in data:
         return (_ssh_identity(data, ask),)
     return _age_identities(data)
 
 
-def _open_protected(data: bytes, ask: Callable[[], str]) -> bytes:
+def open_protected(data: bytes, ask: Callable[[], str]) -> bytes:
+    """Decrypt an age file that is protected by a passphrase (``age -p``), binary or armoured.
+
+    Raises:
+        InputError: the passphrase is wrong, or the file is encrypted to recipients, or damaged.
+    """
     try:
         return bytes(pyrage.passphrase.decrypt(data, ask()))
     except pyrage.DecryptError as error:
@@ -212,7 +226,7 @@ def _ssh_identity(data: bytes, ask: Callable[[], str]) -> Identity:
     openssh = b"OPENSSH PRIVATE KEY" in data
     load: Callable[..., Any] = load_ssh_private_key if openssh else load_pem_private_key
     try:
-        private = _load(load, data, ask)
+        private = load_protected(load, data, ask)
         text = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         plain = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         return Identity(text, pyrage.ssh.Identity.from_buffer(plain))
@@ -222,7 +236,13 @@ def _ssh_identity(data: bytes, ask: Callable[[], str]) -> Identity:
         ) from error
 
 
-def _load(load: Callable[..., Any], data: bytes, ask: Callable[[], str]) -> Any:
+def load_protected(load: Callable[..., Any], data: bytes, ask: Callable[[], str]) -> Any:
+    """Load a private key with one of cryptography's loaders; ``ask`` is called if it has a passphrase.
+
+    Raises:
+        InputError: the passphrase is wrong.
+        ValueError, UnsupportedAlgorithm: the loader cannot read it.
+    """
     try:
         return load(data, None)
     except TypeError:  # how cryptography says that there is a passphrase
