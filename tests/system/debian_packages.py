@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hatfleet.common.locks import file_lock
 from hatfleet.common.paths import cache_dir
 from tests.private_apt import PrivateApt
 
@@ -26,7 +27,12 @@ def archive_address() -> str:
 
 def debian_packages(names: Sequence[str], suite: str, components: Sequence[str]) -> list[Path]:
     """Return the files of packages, without what they depend on. The kernel is the newest that ``names`` lead to."""
-    folder = cache_dir() / "tests" / f"debian-{suite}-arm64"
+    # Tests run side by side.
+    with file_lock(cache_dir() / "locks" / "tests-debian", "Debian's packages for the tests"):
+        return _download(cache_dir() / "tests" / f"debian-{suite}-arm64", names, suite, components)
+
+
+def _download(folder: Path, names: Sequence[str], suite: str, components: Sequence[str]) -> list[Path]:
     fields = {
         "Types": "deb",
         "URIs": archive_address(),

@@ -143,7 +143,7 @@ def test_the_slot_filter_is_off_as_long_as_debians_firmware_is_too_old_for_it(un
     changelog = gzip.decompress((unpacked.root / "usr/share/doc/raspi-firmware/changelog.Debian.gz").read_bytes())
     dated = re.match(rb"raspi-firmware \(1\.(20[0-9]{6})\+ds", changelog)
     assert dated, changelog[:80]
-    # rpi-eeprom announced [boot_partition=N] on 2025-03-10, and start4.elf had it that month (raspberrypi/firmware#1940).
+    # start4.elf has [boot_partition=N] since March 2025 (raspberrypi/firmware#1940).
     assert RPI4.slot_filter == (int(dated[1]) >= 20250401)
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hatfleet.common.errors import InputError, Where
 from hatfleet.image.archives import ArchivePlace, checked_keyring, locate, sources
 from hatfleet.image.bootfiles import (
+    Slot,
     autoboot_txt,
     boot_image,
     boot_sig,
@@ -109,13 +110,14 @@ def test_the_boot_partition_is_complete(
         "initrd.img": b"initramfs",
     }
     arguments = (*platform.arguments_for(options), "root=/dev/mapper/root", "roothash=" + "ab" * 32)
-    for slot, name in (("a", "cmdline-a.txt"), ("b", "cmdline-b.txt")):
-        assert cmdline_file(platform, slot) == name  # type: ignore[arg-type]
+    slots: tuple[Slot, ...] = ("a", "b")
+    for slot in slots:
+        name = cmdline_file(platform, slot)
         expected[name] = (
             "console=tty1 cgroup_enable=memory lsm=apparmor panic=10 watchdog_disarm=0 root=/dev/mapper/root "
             f"roothash={'ab' * 32} hatfleet.slot={slot}\n"
         ).encode()
-        assert cmdline(platform, arguments, slot) == expected[name]  # type: ignore[arg-type]
+        assert cmdline(platform, arguments, slot) == expected[name]
     contents = {name: expected[name] for name in ("config.txt", "cmdline-a.txt", "cmdline-b.txt", "initrd.img")}
     write_tree(tmp_path / "tree", files, contents)
     image = tmp_path / "boot.vfat"
