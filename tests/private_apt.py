@@ -36,10 +36,15 @@ class PrivateApt:
         self.configuration = folder / "apt.conf"
         self.configuration.write_text("".join(f'{name} "{value}";\n' for name, value in options.items()))
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "APT_CONFIG": str(self.configuration), "LC_ALL": "C.UTF-8"}
         done = subprocess.run(
-            ["apt-get", "-q", *arguments], env=environment, cwd=self.folder, capture_output=True, text=True, check=False
+            ["apt-get", "-q", *arguments],
+            env=environment,
+            cwd=cwd or self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if check:
             assert done.returncode == 0, done.stdout + done.stderr

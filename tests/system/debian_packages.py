@@ -45,12 +45,15 @@ def _download(folder: Path, names: Sequence[str], suite: str, components: Sequen
     planned = apt.run("install", "--simulate", *names).stdout
     wanted = [line.split()[1] for line in planned.splitlines() if line.startswith("Inst ")]
     kernels = [name for name in wanted if name.startswith("linux-image-6")]
+    # Not where the files lie: apt does not list what it has no need to download.
     listed = apt.run("download", "--print-uris", *sorted({*names, *kernels})).stdout
-    files = [folder / line.split()[1] for line in listed.splitlines() if line.startswith("'")]
+    packages = folder / "packages"
+    packages.mkdir(exist_ok=True)
+    files = [packages / line.split()[1] for line in listed.splitlines() if line.startswith("'")]
     assert files, listed
-    for old in set(folder.glob("*.deb")) - set(files):
+    for old in set(packages.iterdir()) - set(files):
         old.unlink()
     for file in files:
         if not file.exists():
-            apt.run("download", file.name.split("_")[0])
+            apt.run("download", file.name.split("_")[0], cwd=packages)
     return files
