@@ -1,7 +1,8 @@
 """A stand-in for Raspberry Pi's package archive: real names and paths, tiny contents, a throw-away key.
 
 The real archive cannot be reached from where these tests run. What they rely on is the table below: which package
-brings which path. Each entry names its source; ``confirmed`` is false where nobody has seen the real package.
+brings which path. Each entry names its source. None of the packages has been seen by us: the sources are scripts and
+logs of people who have them, and ``unconfirmed`` names what not even those show.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SUITE, ARCH = "trixie", "arm64"
 KERNEL = "6.18.34+rpt-{flavour}"
 VERSION = "1:6.18.34-1+rpt1"
 
-_SB = "device-files table of raspberrypi/rpi-sb-provisioner's pi-gen-micro: what it copies out of the kernel package"
+_COPIED = "the public image builder pi-gen-micro, which copies these out of the unpacked kernel package"
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class StandIn:
     name: str
     paths: tuple[str, ...]
     source: str
-    confirmed: bool = True
     depends: str = ""
+    unconfirmed: tuple[str, ...] = ()
+    """Names, or the last parts of paths."""
 
 
 def _kernel(flavour: str) -> tuple[StandIn, ...]:
@@ -65,7 +67,8 @@ def _kernel(flavour: str) -> tuple[StandIn, ...]:
             f"{trees}/overlays/tpm-slb9670.dtbo",
             f"{trees}/overlays/vc4-kms-v3d-pi5.dtbo",
         ),
-        f"{_SB}; boot/ and modules as in every Debian kernel package",
+        f"{_COPIED}; boot/ and modules as in every Debian kernel package",
+        unconfirmed=("README", "hat_map.dtb", "overlay_map.dtb", "tpm-slb9670.dtbo"),
     )
     meta = StandIn(
         f"linux-image-{flavour}", (), "apt logs of Raspberry Pi OS in public issues", depends=f"linux-image-{version}"
@@ -76,9 +79,24 @@ def _kernel(flavour: str) -> tuple[StandIn, ...]:
 PACKAGES = (
     *_kernel("rpi-2712"),
     *_kernel("rpi-v8"),
-    StandIn("raspi-utils", ("usr/bin/vcgencmd", "usr/bin/vcmailbox"), "RPi-Distro/pi-gen stage lists", confirmed=False),
-    StandIn("raspi-firmware", ("usr/lib/raspi-firmware/start4.elf",), "Debian's package of that name", confirmed=False),
-    StandIn("rpi-eeprom", ("usr/bin/rpi-eeprom-update",), "raspberrypi/rpi-eeprom", confirmed=False),
+    StandIn(
+        "raspi-utils",
+        ("usr/bin/vcgencmd", "usr/bin/vcmailbox"),
+        "raspberrypi/utils",
+        unconfirmed=("vcgencmd", "vcmailbox"),
+    ),
+    StandIn(
+        "raspi-firmware",
+        ("usr/lib/raspi-firmware/start4.elf",),
+        "Debian's package of that name",
+        unconfirmed=("start4.elf",),
+    ),
+    StandIn(
+        "rpi-eeprom",
+        ("usr/bin/rpi-eeprom-update",),
+        "raspberrypi/rpi-eeprom",
+        unconfirmed=("rpi-eeprom-update",),
+    ),
     StandIn(
         "raspberrypi-archive-keyring",
         ("usr/share/keyrings/raspberrypi-archive-keyring.pgp",),

@@ -38,7 +38,6 @@ def test_rpi5_takes_its_own_device_trees_and_all_overlays(tmp_path: Path) -> Non
         "overlays/disable-bt-pi5.dtbo",
         "overlays/disable-wifi-pi5.dtbo",
         "overlays/hat_map.dtb",
-        "overlays/overlay_map.dtb",
         "overlays/tpm-slb9670.dtbo",
         "vmlinuz",
     ]
@@ -81,7 +80,7 @@ def test_a_kernel_that_the_firmware_cannot_start_is_refused(tmp_path: Path, kern
     ("platform", "path", "package"),
     [
         (RPI5, f"{TREES}/broadcom/bcm2712-rpi-5-b.dtb", f"linux-image-{KERNEL}"),
-        (RPI5, f"{TREES}/overlays/overlay_map.dtb", f"linux-image-{KERNEL}"),
+        (RPI5, f"{TREES}/overlays/bcm2712d0.dtbo", f"linux-image-{KERNEL}"),
         (RPI4, f"{TREES}/broadcom/bcm2711-rpi-4-b.dtb", f"linux-image-{KERNEL}"),
         (RPI4, "usr/lib/raspi-firmware/start4.elf", "raspi-firmware"),
         (RPI4, "usr/lib/raspi-firmware/fixup4.dat", "raspi-firmware"),
