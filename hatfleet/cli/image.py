@@ -127,7 +127,7 @@ def list_recipes(*, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        about = row["error"] or f"{row['version']:10} {row['platform']:8} {row['suite']:10} {row['file']}"
+        about = row["error"] or f"{row['version']:10} {row['platform']:12} {row['suite']:10} {row['file']}"
         click.echo(f"{row['name']:16} {about}")
     if not rows:
         say("no recipes: write one in images/")

@@ -97,7 +97,7 @@ def checked_keyring(place: ArchivePlace) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"cannot read the keyring {file}: {reason}", where=place.where, hint=hint) from error
-    gpg = require_tool("gpg", "gpg")
+    gpg = require_tool("gpg", "gnupg")
     with tempfile.TemporaryDirectory(prefix="hatfleet-") as home:
         # A folder of its own: the builder's keys, options and agent have no part in it.
         command = [gpg, "--homedir", home, "--batch", "--no-autostart"]

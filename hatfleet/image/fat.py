@@ -46,7 +46,7 @@ def make_fat(
         files = sorted(path for path in folder.iterdir() if not path.is_dir())
         for path in files:
             os.utime(path, (epoch_s, epoch_s))
-        # One program for all: a Raspberry Pi's overlays are some 400 files.
+        # One program for all: a Raspberry Pi has a few hundred overlays.
         if files:
             run("mcopy", "-i", image, "-m", *files, target)
 

@@ -60,6 +60,6 @@ RPI4_DEBIAN = Platform(
     ),
     # Debian 13 has the firmware of 2024-04-24; start4.elf knows the filter since March 2025.
     slot_filter=False,
-    # rpi-eeprom, firmware-2711/release-notes.md: [tryboot] and tryboot_a_b, made the default on 2022-12-01.
-    minimum_eeprom=date(2022, 12, 1),
+    # rpi-eeprom, firmware-2711/release-notes.md: [tryboot] and tryboot_a_b, in the default release of 2022-11-25.
+    minimum_eeprom=date(2022, 11, 25),
 )

@@ -90,13 +90,13 @@ RPI5 = Platform(
             "linux-image-{kernel}",
             required=("bcm2712-rpi-5-b.dtb",),
         ),
-        # All of them: a HAT names the overlay it needs in its EEPROM, and the firmware finds those of the later
-        # silicon and of renamed ones by the two maps.
+        # All of them: a HAT names the overlay it needs in its EEPROM, and the firmware adds what the later silicon
+        # needs by itself.
         BootSource(
             f"{_DEVICE_TREES}/overlays",
             "*.dtb*",
             "linux-image-{kernel}",
-            required=("bcm2712d0.dtbo", "disable-bt-pi5.dtbo", "disable-wifi-pi5.dtbo", "overlay_map.dtb"),
+            required=("bcm2712d0.dtbo", "disable-bt-pi5.dtbo", "disable-wifi-pi5.dtbo"),
             target="overlays",
         ),
     ),
