@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from hatfleet.cli.image_cache import cache
+from hatfleet.cli.image_flash import flash
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -31,6 +33,7 @@ def image() -> None:
     provision image list                 the recipes there are
     provision image stages edge-virt     what a build would do, and why
     provision image build edge-virt      build it: out/edge-virt/
+    provision image flash IMAGE DEVICE   write it to a card
     """
 
 
@@ -110,11 +113,5 @@ def stages(recipe: str, *, as_json: bool) -> None:
         click.echo(f"{status.name:10} {'reuse' if status.cached else 'run':6} {status.reason}")
 
 
-@image.command()
-@click.option("--all", "everything", is_flag=True, help="Remove everything; the next build starts from nothing.")
-def clean(*, everything: bool) -> None:
-    """Remove cached stage outputs that the newest build of no recipe used."""
-    from hatfleet.image import build as builder
-
-    count, freed_bytes = builder.clean(everything=everything)
-    say(f"removed {count} stage outputs, {freed_bytes // (1024 * 1024)} MiB")
+image.add_command(flash)
+image.add_command(cache)
