@@ -137,7 +137,7 @@ def slow(release: Release, tmp_path: Path) -> Iterator[Path]:
     """A pipe that gives half of the image and then nothing more: a flash of it is at work until it is interrupted."""
     pipe = tmp_path / "slow.img"
     os.mkfifo(pipe)
-    give = 'exec 3>"$1" && head -c 12M "$2" >&3 && sleep 60'
+    give = 'exec 3>"$1" && head -c 12M "$2" >&3 && exec sleep 60'
     with subprocess.Popen(["sh", "-c", give, "sh", pipe, release.image]) as writer:
         yield pipe
         writer.kill()
