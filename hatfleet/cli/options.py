@@ -12,6 +12,7 @@ from hatfleet.cli.complete import complete_hosts, complete_inventories, complete
 from hatfleet.cli.identity import identity_options, make_vault
 from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
+from hatfleet.common.sizes import parse_size
 from hatfleet.fleet.inventory.load import Inventory, inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.job import HostJob
 from hatfleet.fleet.resolve import resolve_hosts
@@ -49,6 +50,11 @@ deploy_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show what is as declared, too.")
+
+
+def read_size(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Read a size such as 500M or 20G into bytes; the callback of options that take one."""
+    return None if value is None else parse_size(value, param.opts[0])
 
 
 def target_options(command: F) -> F:

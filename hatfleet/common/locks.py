@@ -45,6 +45,22 @@ def file_lock(
         yield
 
 
+def held_since(path: Path) -> float | None:
+    """Return since when somebody holds a lock, seconds since 1970; None when it is free."""
+    try:
+        with path.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        try:
+            return float(json.loads(path.read_text())["since"])
+        except (ValueError, KeyError, TypeError):
+            # The holder has it, but has not written so yet: it began just now.
+            return path.stat().st_mtime
+    return None
+
+
 def _holder(path: Path) -> str:
     try:
         record = json.loads(path.read_text())

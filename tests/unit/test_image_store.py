@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from hatfleet.image.store import Store, digest_tree, stage_key
+from hatfleet.image.store import RECORD, Store, digest_tree, stage_key
 
 
 @pytest.fixture
@@ -99,3 +100,82 @@ def test_a_digest_sees_content_names_and_execute_bits_but_no_compiled_files(tmp_
     (folder / "script").rename(folder / "other")
     seen.append(digest_tree(folder))
     assert len(set(seen)) == 4
+
+
+def fill_more(work: Path) -> None:
+    fill(work)
+    (work / "link").symlink_to("output")
+    (work / "deep").mkdir()
+    with (work / "deep" / "sparse.img").open("wb") as image:
+        image.truncate(3 * 1024 * 1024)
+        image.seek(2 * 1024 * 1024)
+        image.write(b"z")
+
+
+@pytest.fixture
+def output(store: Store) -> Path:
+    store.make("boot", "k", {}, "edge", fill_more)
+    assert store.damage("boot", "k", thorough=True) is None
+    return store.path("boot", "k")
+
+
+def test_a_file_that_was_written_to_is_damage(store: Store, output: Path) -> None:
+    with (output / "deep" / "sparse.img").open("r+b") as image:
+        image.write(b"!")
+    assert store.damage("boot", "k") == "deep/sparse.img was changed"
+    assert not store.has("boot", "k")
+
+
+def test_a_file_that_was_cut_is_damage(store: Store, output: Path) -> None:
+    before = (output / "output").stat()
+    os.truncate(output / "output", 0)
+    os.utime(output / "output", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.damage("boot", "k") == "output was changed"
+
+
+def test_a_missing_and_a_strange_file_are_damage(store: Store, output: Path) -> None:
+    (output / "new").touch()
+    assert store.damage("boot", "k") == "new is not its own"
+    (output / "link").unlink()
+    assert store.damage("boot", "k") == "link is missing"
+
+
+@pytest.mark.parametrize("name", ["output", "deep/sparse.img"])
+def test_content_that_changed_behind_the_file_systems_back_is_found_by_reading(
+    store: Store, output: Path, name: str
+) -> None:
+    before = (output / name).stat()
+    with (output / name).open("r+b") as handle:
+        handle.write(b"!")
+    os.utime(output / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.damage("boot", "k") is None
+    assert store.damage("boot", "k", thorough=True) == f"the content of {name} is damaged"
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '{"seconds": 1}'])
+def test_an_output_with_a_damaged_record_does_not_count(store: Store, output: Path, record: str) -> None:
+    (output / RECORD).write_text(record)
+    assert store.damage("boot", "k") == "its stage.json is damaged"
+    assert not store.has("boot", "k")
+
+
+def test_a_damaged_output_is_made_again(store: Store, output: Path) -> None:
+    (output / "output").write_text("altered")
+    store.make("boot", "k", {}, "edge", fill_more)
+    assert (output / "output").read_text() == "x"
+    assert store.has("boot", "k")
+
+
+def test_use_is_noted(store: Store, output: Path) -> None:
+    os.utime(output / RECORD, (1, 1))
+    assert store.used_s("boot", "k") == 1
+    store.touch("boot", "k")
+    assert store.used_s("boot", "k") > 1
+    assert store.has("boot", "k")
+    assert store.used_s("boot", "gone") == 0
+
+
+def test_removing_says_what_it_freed_and_twice_is_no_error(store: Store, output: Path) -> None:
+    assert store.remove("boot", "k") > 0
+    assert not output.exists()
+    assert store.remove("boot", "k") == 0
