@@ -30,7 +30,7 @@ from hatfleet.image.disk import (
 from hatfleet.image.disk.layout import SECTOR_BYTES, align
 from hatfleet.image.disk.mbr import table_sectors
 from hatfleet.image.identity import Identity
-from tests.unit.disks import IDS, damage, image_layout, sizes, tool
+from tests.unit.disk_images import IDS, damage, image_layout, sizes, tool
 
 GOLDEN = Path(__file__).parent / "golden"
 BOTH = pytest.mark.parametrize("table", list(TableType))
