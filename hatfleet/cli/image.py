@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hatfleet.cli.image_inspect import diff, inspect
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -31,6 +32,8 @@ def image() -> None:
     provision image list                 the recipes there are
     provision image stages edge-virt     what a build would do, and why
     provision image build edge-virt      build it: out/edge-virt/
+    provision image inspect out/edge-virt
+    provision image diff out.old/edge-virt out/edge-virt
     """
 
 
@@ -118,3 +121,7 @@ def clean(*, everything: bool) -> None:
 
     count, freed_bytes = builder.clean(everything=everything)
     say(f"removed {count} stage outputs, {freed_bytes // (1024 * 1024)} MiB")
+
+
+image.add_command(inspect)
+image.add_command(diff)
