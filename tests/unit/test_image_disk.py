@@ -230,6 +230,15 @@ def test_nothing_else_is_written_over_a_table_or_a_partition(tmp_path: Path, off
     assert not (tmp_path / "disk.img").exists()
 
 
+def test_the_documented_layout_is_the_layout() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "disk-layout.md").read_text()
+    layouts = image_layout(TableType.MBR), image_layout(TableType.GPT)
+    for mbr, gpt in zip(*(layout.partitions for layout in layouts), strict=True):
+        kind = "FAT" if mbr.kind is Kind.FAT else "Linux"
+        assert f"| `{mbr.name}` | {mbr.number} | {gpt.number} | {kind} |" in text
+    assert MARK.decode() in text
+
+
 def test_identifiers_depend_on_the_name_alone() -> None:
     assert Identity.of("edge") == Identity.of("edge")
     one, two = Identity.of("edge"), Identity.of("edgy")

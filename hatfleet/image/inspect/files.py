@@ -83,7 +83,7 @@ def files_of_archive(archive: Path) -> tuple[FileEntry, ...]:
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
-                path = posixpath.normpath(member.name)
+                path = _printable(posixpath.normpath(member.name))
                 entries[path] = _of_member(tar, member, path, entries)
     except (OSError, tarfile.TarError, EOFError, KeyError) as error:
         raise HatfleetError(f"the archive is damaged: {error}", where=Where(archive)) from error
@@ -131,7 +131,7 @@ def read_files(path: Path) -> tuple[FileEntry, ...]:
 def _of_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, known: Mapping[str, FileEntry]) -> FileEntry:
     if member.islnk():
         # Another name of a file that came before: everything about it is the same.
-        return known[posixpath.normpath(member.linkname)].model_copy(update={"path": path})
+        return known[_printable(posixpath.normpath(member.linkname))].model_copy(update={"path": path})
     handle = tar.extractfile(member) if member.isreg() else None
     content, text = _read(handle, path, member.size, member.mode) if handle else (None, None)
     names = {name: value for name, value in member.pax_headers.items() if name.startswith(_XATTR)}
@@ -149,8 +149,13 @@ def _of_member(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, known: 
     )
 
 
+def _printable(name: str) -> str:
+    """Return a name as it can be written as JSON: bytes that are no UTF-8 as escapes."""
+    return _raw(name).decode("utf-8", "backslashreplace")
+
+
 def _raw(value: str) -> bytes:
-    # tarfile decodes values that are no text as surrogates.
+    # What is no UTF-8 comes as surrogates, from tarfile and from the file system alike.
     return value.encode("utf-8", "surrogateescape")
 
 
@@ -166,7 +171,7 @@ def _tar_type(member: tarfile.TarInfo) -> FileType:
 
 def _tar_target(member: tarfile.TarInfo) -> str | None:
     if member.issym():
-        return member.linkname
+        return _printable(member.linkname)
     if member.ischr() or member.isblk():
         return f"{'character' if member.ischr() else 'block'} {member.devmajor}:{member.devminor}"
     return None
@@ -193,7 +198,7 @@ def _walk(root: Path, path: str) -> Iterator[FileEntry]:
     status = place.lstat()
     kind, content, text, target = FileType.DEVICE, None, None, None
     if stat.S_ISLNK(status.st_mode):
-        kind, target = FileType.LINK, str(place.readlink())
+        kind, target = FileType.LINK, _printable(str(place.readlink()))
     elif stat.S_ISDIR(status.st_mode):
         kind = FileType.FOLDER
     elif stat.S_ISREG(status.st_mode):
@@ -207,7 +212,8 @@ def _walk(root: Path, path: str) -> Iterator[FileEntry]:
         target = f"{name} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
     size = status.st_size if kind is FileType.FILE else 0
     mode = stat.S_IMODE(status.st_mode)
-    yield FileEntry(path=path, type=kind, mode=mode, size=size, sha256=content, target=target, text=text)
+    shown = _printable(path)
+    yield FileEntry(path=shown, type=kind, mode=mode, size=size, sha256=content, target=target, text=text)
     if kind is FileType.FOLDER:
         for child in sorted(place.iterdir()):
             yield from _walk(root, str(child.relative_to(root)))
