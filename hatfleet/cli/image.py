@@ -12,6 +12,7 @@ import click
 from hatfleet.cli.image_verify import verify
 from hatfleet.cli.image_cache import cache
 from hatfleet.cli.image_flash import flash
+from hatfleet.cli.image_inspect import diff, inspect
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -42,6 +43,8 @@ def image() -> None:
     provision image build edge-virt      build it: out/edge-virt/
     provision image verify out/edge-virt prove that it is what was built
     provision image flash IMAGE DEVICE   write it to a card
+    provision image inspect out/edge-virt
+    provision image diff out.old/edge-virt out/edge-virt
     """
 
 
@@ -155,3 +158,15 @@ def stages(recipe: str, *, as_json: bool) -> None:
 
 image.add_command(flash)
 image.add_command(cache)
+@image.command()
+@click.option("--all", "everything", is_flag=True, help="Remove everything; the next build starts from nothing.")
+def clean(*, everything: bool) -> None:
+    """Remove cached stage outputs that the newest build of no recipe used."""
+    from hatfleet.image import build as builder
+
+    count, freed_bytes = builder.clean(everything=everything)
+    say(f"removed {count} stage outputs, {freed_bytes // (1024 * 1024)} MiB")
+
+
+image.add_command(inspect)
+image.add_command(diff)

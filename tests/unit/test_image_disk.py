@@ -30,7 +30,7 @@ from hatfleet.image.disk import (
 from hatfleet.image.disk.layout import SECTOR_BYTES, align
 from hatfleet.image.disk.mbr import table_sectors
 from hatfleet.image.identity import Identity
-from tests.unit.disks import IDS, damage, image_layout, sizes, tool
+from tests.unit.disk_images import IDS, damage, image_layout, sizes, tool
 
 GOLDEN = Path(__file__).parent / "golden"
 BOTH = pytest.mark.parametrize("table", list(TableType))
@@ -228,6 +228,15 @@ def test_nothing_else_is_written_over_a_table_or_a_partition(tmp_path: Path, off
     with pytest.raises(HatfleetError, match="do not lie in the gap from 1048576 to 8388608"):
         write_disk(tmp_path / "disk.img", image_layout(TableType.GPT), {}, {offset: b"ab"})
     assert not (tmp_path / "disk.img").exists()
+
+
+def test_the_documented_layout_is_the_layout() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "disk-layout.md").read_text()
+    layouts = image_layout(TableType.MBR), image_layout(TableType.GPT)
+    for mbr, gpt in zip(*(layout.partitions for layout in layouts), strict=True):
+        kind = "FAT" if mbr.kind is Kind.FAT else "Linux"
+        assert f"| `{mbr.name}` | {mbr.number} | {gpt.number} | {kind} |" in text
+    assert MARK.decode() in text
 
 
 def test_identifiers_depend_on_the_name_alone() -> None:

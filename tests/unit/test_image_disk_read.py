@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hatfleet.common.errors import InputError
 from hatfleet.image.disk import ALIGNMENT_BYTES, MIB, Kind, Partition, TableType, place, read_table, write_disk
 from hatfleet.image.disk.layout import SECTOR_BYTES
-from tests.unit.disks import IDS, damage, image_layout, tool
+from tests.unit.disk_images import IDS, damage, image_layout, tool
 
 #: Offsets in an MBR's first sector: the entries, and in each of them type and first sector.
 ENTRY_AT, TYPE_AT, FIRST_AT = 446, 4, 8
