@@ -1,4 +1,4 @@
-"""Building an image: run the stages that are not cached, then put the artefacts where the admin finds them."""
+"""Building an image: run the stages that are not cached, then put the release where the admin finds it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,28 @@ from hatfleet.common.files import write_atomic
 from hatfleet.common.locks import file_lock
 from hatfleet.common.paths import cache_dir
 from hatfleet.common.progress import say, step
-from hatfleet.common.run import require_tool, run
 from hatfleet.common.site import Site
+from hatfleet.image import cache, gate
 from hatfleet.image.disk import MIB
-from hatfleet.image.identity import Identity
 from hatfleet.image.lock import read_lock
 from hatfleet.image.machine import require_machine, require_space
+from hatfleet.image.provision import read_gate
+from hatfleet.image.publish import Release, is_published, publish, put_in_place
 from hatfleet.image.recipe import Recipe
+from hatfleet.image.release.manifest import MANIFEST, Kind
+from hatfleet.image.release.signing import SigningKey
 from hatfleet.image.stage import Stage, Workplace
-from hatfleet.image.stages import DISK_IMAGE, DISK_SHA256, plan
-from hatfleet.image.store import RECORD, Store
+from hatfleet.image.stages import plan
+from hatfleet.image.store import Store
 
-MANIFEST = "manifest.json"
+#: Room for packages, the unpacked trees and archives of the stages before the file systems, MiB.
+_STAGES_MIB = 3072
 
-#: Room for packages, the unpacked tree and archives of the stages before the file systems, MiB.
-_STAGES_MIB = 2048
+#: Stages whose outputs need that room.
+_HEAVY = frozenset({"tools", "packages", "bootstrap", "initramfs", "provision"})
+
+#: What of a disk image is not empty, at most: slot A, of two.
+_FILLED = 0.6
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ def explain(recipe: Recipe, site: Site) -> tuple[StageStatus, ...]:
     """Say for every stage whether it would run and why, without making anything.
 
     Raises:
-        InputError: a role does not load.
+        InputError: a role does not load, or the lock does not fit the recipe.
     """
     outputs = store()
     previous = _newest(recipe.name)
@@ -69,45 +77,56 @@ def explain(recipe: Recipe, site: Site) -> tuple[StageStatus, ...]:
     return tuple(_status(stage, outputs, previous.get(stage.name, {})) for stage in stages)
 
 
-def build(recipe: Recipe, site: Site, out: Path) -> Built:
+def build(recipe: Recipe, site: Site, out: Path, *, key: SigningKey | None = None, base_url: str = "") -> Built:
     """Build an image into ``out/<name>/``.
 
     A second build of the same recipe waits for the first. A build that is interrupted or killed leaves nothing but
     complete stage outputs, which the next one uses.
 
+    Args:
+        recipe: What to build.
+        site: Where its roles are.
+        out: Where the folder with the release goes.
+        key: Signs the manifest and the provenance.
+        base_url: Where the files will be offered, for Raspberry Pi Imager's repository file.
+
     Raises:
-        InputError: the machine lacks a tool, root or space, or the recipe does not fit.
+        InputError: the machine lacks a tool, rights or space, or the recipe does not fit.
+        RejectedError: something is in the image that must not be; it is kept in ``out/<name>.rejected``.
         HatfleetError: a stage failed; the error names its log file.
     """
+    started = datetime.now(UTC)
     with file_lock(cache_dir() / "locks" / f"image-{recipe.name}", f"image {recipe.name}", on_wait=say):
         require_machine(recipe.platform.arch)
-        image_mib = recipe.layout.place(Identity.of(recipe.name).disk).size_bytes // MIB
         outputs = store()
         outputs.clear_work(recipe.name)
-        planned = plan(recipe, site, outputs, read_lock(recipe.file))
-        stages = planned.stages
-        if missing := [stage for stage in stages if not outputs.has(stage.name, stage.key)]:
-            heavy = any(stage.name in ("tools", "packages", "bootstrap", "initramfs", "provision") for stage in missing)
-            require_space(cache_dir(), (_STAGES_MIB if heavy else 0) + 2 * image_mib)
-        require_space(out, image_mib)
-        for stage in stages:
+        lock = read_lock(recipe.file)
+        planned = plan(recipe, site, outputs, lock)
+        missing = _look_up(planned.stages, outputs)
+        release = Release(recipe, site, planned, lock, started, base_url, key)
+        filled_mib = int(release.layout.size_bytes // MIB * _FILLED)
+        if missing:
+            heavy = any(stage.name in _HEAVY for stage in missing)
+            require_space(cache_dir(), (_STAGES_MIB if heavy else 0) + 2 * filled_mib)
+        require_space(out, filled_mib)
+        for stage in planned.stages:
             _run_stage(stage, outputs, recipe)
-        built = _publish(recipe, stages, outputs, out, tuple(stage.name for stage in missing))
-        _remember(recipe.name, stages)
-    return built
+        folder = _publish(release, out)
+        _remember(recipe.name, planned.stages)
+        cache.enforce(outputs)
+    image = Kind.IMAGE.of(recipe.name, recipe.version)
+    return Built(folder / image, folder / MANIFEST, tuple(stage.name for stage in missing))
 
 
-def clean(*, everything: bool) -> tuple[int, int]:
-    """Remove stage outputs that the newest build of no recipe used, or all of them.
-
-    Returns:
-        How many outputs were removed, and how many bytes of disk that freed.
-    """
-    keep: set[tuple[str, str]] = set()
-    if not everything:
-        for record in _builds_dir().glob("*.json"):
-            keep.update((name, stage["key"]) for name, stage in _newest(record.stem).items())
-    return store().prune(keep)
+def _look_up(stages: tuple[Stage, ...], outputs: Store) -> list[Stage]:
+    """Return the stages that have to run; note that the outputs of all others are in use."""
+    missing = []
+    for stage in stages:
+        if outputs.has(stage.name, stage.key):
+            outputs.touch(stage.name, stage.key)
+        else:
+            missing.append(stage)
+    return missing
 
 
 def _run_stage(stage: Stage, outputs: Store, recipe: Recipe) -> None:
@@ -128,62 +147,32 @@ def _run_stage(stage: Stage, outputs: Store, recipe: Recipe) -> None:
         except CommandError as error:
             error.hint = error.hint or f"the whole output: {log}"
             raise
+        current.note = f"{outputs.size_bytes(stage.name, stage.key) // MIB} MiB"
 
 
-def _publish(recipe: Recipe, stages: tuple[Stage, ...], outputs: Store, out: Path, ran: tuple[str, ...]) -> Built:
-    """Put image and manifest into ``out/<name>/``: the folder appears whole, or stays as it was."""
-    folders = {stage.name: outputs.path(stage.name, stage.key) for stage in stages}
-    folder = out / recipe.name
-    image_name = f"{recipe.name}-{recipe.version}.img"
-    manifest = _manifest(recipe, stages[-1].key, folders, image_name)
-    built = Built(folder / image_name, folder / MANIFEST, ran)
-    with step("artefacts") as current:
-        if _is_published(built, manifest):
+def _publish(release: Release, out: Path) -> Path:
+    """Put the release into ``out/<name>/`` and return that folder.
+
+    Raises:
+        RejectedError: the gate found something.
+    """
+    folder = out / release.recipe.name
+    report = read_gate(release.plan.folder("provision"))
+    with step("release") as current:
+        if not report.findings and is_published(release, folder):
             current.note = "up to date"
-            return built
+            return folder
         out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out, prefix=f".{recipe.name}-"))
+        work = Path(tempfile.mkdtemp(dir=out, prefix=f".{release.recipe.name}-"))
         try:
-            copy = require_tool("cp", "coreutils")
-            source = folders["disk"] / DISK_IMAGE
-            run([copy, "--reflink=auto", "--sparse=always", source, work / image_name])
-            folder.mkdir(exist_ok=True)
-            # Readers find the image by the manifest: it is replaced last, and what it no longer names goes after it.
-            (work / image_name).replace(built.image)
-            write_atomic(built.manifest, json.dumps(manifest, indent=2) + "\n")
+            publish(release, work)
+            if report.findings:
+                raise gate.reject(work, report, name=release.recipe.name)
+            put_in_place(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        for old in folder.glob("*.img"):
-            if old.name != image_name:
-                old.unlink()
-        current.note = str(built.image)
-    return built
-
-
-def _manifest(recipe: Recipe, key: str, folders: Mapping[str, Path], image_name: str) -> dict[str, Any]:
-    return {
-        "name": recipe.name,
-        "version": recipe.version,
-        "platform": recipe.platform.name,
-        "arch": recipe.platform.arch,
-        "suite": recipe.suite.name,
-        "image": image_name,
-        "sha256": (folders["disk"] / DISK_SHA256).read_text().strip(),
-        "build": key,
-        "admin_user": recipe.admin_user,
-        "roles": [role.name for role in recipe.roles],
-        "size_bytes": (folders["disk"] / DISK_IMAGE).stat().st_size,
-        "layout_mib": recipe.layout.model_dump(mode="json"),
-        "stage_seconds": {name: json.loads((path / RECORD).read_text())["seconds"] for name, path in folders.items()},
-    }
-
-
-def _is_published(built: Built, manifest: Mapping[str, Any]) -> bool:
-    try:
-        published = json.loads(built.manifest.read_text())
-        return bool(published == manifest and built.image.stat().st_size == manifest["size_bytes"])
-    except (OSError, ValueError):
-        return False
+        current.note = str(folder)
+    return folder
 
 
 def _status(stage: Stage, outputs: Store, previous: Mapping[str, Any]) -> StageStatus:
@@ -193,6 +182,8 @@ def _status(stage: Stage, outputs: Store, previous: Mapping[str, Any]) -> StageS
         reason = "never built"
     elif previous["key"] == stage.key:
         reason = "its output was cleaned away"
+        if outputs.path(stage.name, stage.key).exists():
+            reason = f"its output is not as it was made: {outputs.damage(stage.name, stage.key)}"
     else:
         before = previous["inputs"]
         names = [*stage.inputs, *(name for name in before if name not in stage.inputs)]
