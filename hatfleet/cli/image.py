@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hatfleet.cli.image_accept import accept
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -31,7 +32,11 @@ def image() -> None:
     provision image list                 the recipes there are
     provision image stages edge-virt     what a build would do, and why
     provision image build edge-virt      build it: out/edge-virt/
+    provision image accept edge-virt     judge what was built, and boot it
     """
+
+
+image.add_command(accept)
 
 
 @image.command()
