@@ -65,19 +65,24 @@ def print_report(report: Report, *, verbose: bool) -> None:
     """Print what failed or did not apply, the passes counted by role (in full when verbose), and a summary."""
     console = Console(highlight=False, soft_wrap=True)
     for host in report.hosts:
-        console.print(Text.assemble((host.name, "bold"), "  ", (host.outcome.value, STYLES[host.outcome])))
-        if host.reason:
-            console.print(Text(f"  {host.reason}", "red"))
-        if host.hint:
-            console.print(Text.assemble("  ", ("hint: ", "bold"), host.hint))
-        for result in host.controls:
-            if verbose or result.outcome is not Outcome.PASSED:
-                _print_control(console, result)
-        _print_roles(console, host)
+        print_host(console, host, verbose=verbose)
     console.print(_summary(report))
     failed = any(host.count(Outcome.FAILED) for host in report.hosts)
     if failed:
         console.print(Text("what would mend it: provision plan; then: provision apply", "dim"))
+
+
+def print_host(console: Console, host: HostResult, *, verbose: bool) -> None:
+    """Print what failed or did not apply on one host, and the passes counted by role (in full when verbose)."""
+    console.print(Text.assemble((host.name, "bold"), "  ", (host.outcome.value, STYLES[host.outcome])))
+    if host.reason:
+        console.print(Text(f"  {host.reason}", "red"))
+    if host.hint:
+        console.print(Text.assemble("  ", ("hint: ", "bold"), host.hint))
+    for result in host.controls:
+        if verbose or result.outcome is not Outcome.PASSED:
+            _print_control(console, result)
+    _print_roles(console, host)
 
 
 def _print_control(console: Console, result: ControlResult) -> None:

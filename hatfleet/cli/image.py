@@ -13,6 +13,7 @@ from hatfleet.cli.image_verify import verify
 from hatfleet.cli.image_cache import cache
 from hatfleet.cli.image_flash import flash
 from hatfleet.cli.image_inspect import diff, inspect
+from hatfleet.cli.image_accept import accept
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -49,6 +50,11 @@ def image() -> None:
 
 
 image.add_command(verify)
+    provision image accept edge-virt     judge what was built, and boot it
+    """
+
+
+image.add_command(accept)
 
 
 @image.command()

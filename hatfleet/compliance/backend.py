@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import testinfra.backend
 from testinfra.backend.base import BaseBackend, CommandResult
 
 from hatfleet.common.run import run
+from hatfleet.fleet.connectors.holder import Holder
 from hatfleet.fleet.job import Connection
 from hatfleet.fleet.shell import ENVIRONMENT, open_shell
 from hatfleet.fleet.ssh import CommandOutput
@@ -18,6 +20,9 @@ BACKEND_NAME = "hatfleet"
 
 
 Execute = Callable[[str], CommandOutput]
+
+#: What units make in /run when they start, and programs look for: without its folder sshd does not show its settings.
+_AS_BOOTED = "[ ! -x /usr/sbin/sshd ] || mkdir -p -m 0755 /run/sshd"
 
 
 class NodeResult(CommandResult):  # type: ignore[misc]
@@ -80,3 +85,20 @@ def on_this_machine() -> Iterator[Execute]:
         return CommandOutput(ended.returncode, ended.stdout, ended.stderr)
 
     yield execute
+
+
+@contextmanager
+def in_rootfs(root: Path) -> Iterator[Execute]:
+    """Give the function that runs commands inside a root file system, walled off from this machine.
+
+    Raises:
+        HatfleetError: it cannot be made ready to run commands.
+    """
+    with Holder(root) as holder:
+        holder.check(["/bin/sh", "-c", _AS_BOOTED])
+
+        def execute(command: str) -> CommandOutput:
+            ended = holder.execute(["env", "-i", *ENVIRONMENT.split(), "sh", "-c", command])
+            return CommandOutput(ended.returncode, ended.stdout, ended.stderr)
+
+        yield execute

@@ -42,10 +42,12 @@ class Collector:
 
     Args:
         roles: The roles, in the order in which their checks run.
+        offline: Leave out the controls that need a booted system.
     """
 
-    def __init__(self, roles: Sequence[RoleInfo]) -> None:
+    def __init__(self, roles: Sequence[RoleInfo], *, offline: bool = False) -> None:
         self._roles = roles
+        self._offline = offline
         self._unchecked: list[str] = []
         self._errors: list[InputError] = []
         self._controls: dict[str, Control] = {}
@@ -108,7 +110,11 @@ class Collector:
             )
         for item in items:
             self._register(role.name, path, item)
-        return items
+        return [item for item in items if not (self._offline and self._needs_boot(item))]
+
+    def _needs_boot(self, item: pytest.Item) -> bool:
+        known = self._controls.get(item.nodeid)
+        return known is not None and known.needs == "boot"
 
     def _register(self, role: str, path: Path, item: pytest.Item) -> None:
         test: Any = getattr(item, "obj", None)
@@ -129,7 +135,7 @@ class Collector:
                 )
             )
             return
-        self._controls[item.nodeid] = Control(mark.id, mark.title, mark.refs, role)
+        self._controls[item.nodeid] = Control(mark.id, mark.title, mark.refs, role, mark.needs)
 
 
 def _load(role: str, path: Path) -> ModuleType:

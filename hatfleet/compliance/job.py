@@ -31,6 +31,8 @@ class CheckJob(Message):
     connection: Connection | None = None
     on_this_machine: bool = False
     """Run on the machine that the worker runs on, as its user, instead of over a connection."""
+    rootfs: Path | None = None
+    """Run inside this root file system, and only what can be judged there: nothing that needs a booted system."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -40,8 +42,8 @@ class CheckJob(Message):
     @model_validator(mode="after")
     def _can_run(self) -> Self:
         # A forgotten connection must never turn the admin's own machine into the device that is judged.
-        if (self.connection is None) != self.on_this_machine:
-            raise ValueError("give a connection, or on_this_machine=True, and not both")
+        if sum((self.connection is not None, self.on_this_machine, self.rootfs is not None)) != 1:
+            raise ValueError("give a connection, or on_this_machine=True, or rootfs, and only one of them")
         secrets_of(self.roles)
         return self
 

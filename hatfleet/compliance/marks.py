@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from hatfleet.common.errors import InputError
 
@@ -16,6 +16,9 @@ CONTROL_ID = re.compile(r"[A-Z][A-Z0-9]*(-[A-Z0-9]+)+")
 
 _ATTRIBUTE = "__hatfleet_control__"
 
+#: What a control may need beside the files and programs of the device: ``boot``, a running system.
+Needs = Literal["boot"]
+
 
 @dataclass(frozen=True)
 class ControlMark:
@@ -24,18 +27,27 @@ class ControlMark:
     id: str
     title: str
     refs: tuple[str, ...]
+    needs: Needs | None = None
 
 
-def control(id: str, title: str, refs: Sequence[str] = ()) -> Callable[[F], F]:  # noqa: A002 - reads well in checks
+def control(
+    id: str,  # noqa: A002 - reads well in checks
+    title: str,
+    refs: Sequence[str] = (),
+    *,
+    needs: Needs | None = None,
+) -> Callable[[F], F]:
     """Declare that a test proves a control.
 
     Args:
         id: A stable name, unique over all roles, such as ``HF-BASE-001``.
         title: The guarantee, as a sentence that is true when the test passes.
         refs: The clauses of standards and benchmarks that ask for it.
+        needs: ``boot`` when only a running system can answer it (the kernel, a service, a mount), or when it is about
+            what a device makes of itself; such a control is not run on a root file system that was just built.
 
     Raises:
-        InputError: the id has another shape, the title is empty, or refs is not a list of texts.
+        InputError: the id has another shape, the title is empty, refs is not a list of texts, or needs is unknown.
     """
     if not CONTROL_ID.fullmatch(id):
         raise InputError(f"control id {id!r} is not of the form HF-BASE-001 (upper case, parts joined by hyphens)")
@@ -43,11 +55,13 @@ def control(id: str, title: str, refs: Sequence[str] = ()) -> Callable[[F], F]: 
         raise InputError(f"control {id} has no title", hint="say what is guaranteed, in one sentence")
     if isinstance(refs, str) or not all(isinstance(ref, str) and ref.strip() for ref in refs):
         raise InputError(f'control {id}: refs must be a list of texts, such as refs=["ETSI EN 303 645 5.1-1"]')
+    if needs not in (None, "boot"):
+        raise InputError(f'control {id}: needs={needs!r} is not known; allowed is "boot", or nothing')
 
     def mark(test: F) -> F:
         if hasattr(test, _ATTRIBUTE):
             raise InputError(f"control {id}: the test already proves control {getattr(test, _ATTRIBUTE).id}")
-        setattr(test, _ATTRIBUTE, ControlMark(id, title.strip(), tuple(refs)))
+        setattr(test, _ATTRIBUTE, ControlMark(id, title.strip(), tuple(refs), needs))
         return test
 
     return mark

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from hatfleet.common.errors import ExitCode, worst
+from hatfleet.compliance.marks import Needs
 
 
 class Outcome(StrEnum):
@@ -58,6 +59,8 @@ class Control:
     title: str
     refs: tuple[str, ...]
     role: str
+    needs: Needs | None
+    """``boot``: it can be judged on a running system only."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Listing:
             tuple(control for control in self.controls if control.role in wanted),
             tuple(role for role in self.unchecked_roles if role in wanted),
         )
+
+    def offline(self) -> Listing:
+        """Return the part that can be judged on a root file system which is not booted."""
+        return Listing(tuple(control for control in self.controls if control.needs is None), self.unchecked_roles)
 
 
 @dataclass(frozen=True)

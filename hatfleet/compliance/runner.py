@@ -157,7 +157,8 @@ def check_hosts(
 
 
 def _part(listing: Listing, job: CheckJob) -> Listing:
-    return listing.of_roles(role.name for role in job.roles)
+    part = listing.of_roles(role.name for role in job.roles)
+    return part.offline() if job.rootfs else part
 
 
 def _not_started(job: CheckJob, listing: Listing) -> HostResult:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ import pytest
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.redact import Redactor, redact_output
 from hatfleet.common.site import Site
-from hatfleet.compliance.backend import Execute, make_host, on_this_machine, over_ssh
+from hatfleet.compliance.backend import Execute, in_rootfs, make_host, on_this_machine, over_ssh
 from hatfleet.compliance.checker import Checker
 from hatfleet.compliance.collector import CHECKS_FILE, Collector
 from hatfleet.compliance.job import (
@@ -91,10 +92,9 @@ def _check(job: CheckJob, emit: Emit) -> None:
     settings = {
         info.name: info.settings.model_validate(role.settings) for info, role in zip(roles, job.roles, strict=True)
     }
-    target = over_ssh(job.connection) if job.connection else on_this_machine()
-    with target as execute:
+    with _target(job) as execute:
         emit(Connected(image=image_name(execute)))
-        collector = Collector(roles)
+        collector = Collector(roles, offline=job.rootfs is not None)
         checker = Checker(
             collector,
             make_host(job.name, execute),
@@ -106,6 +106,12 @@ def _check(job: CheckJob, emit: Emit) -> None:
     collector.listing()
     if checker.lost:
         raise checker.lost
+
+
+def _target(job: CheckJob) -> AbstractContextManager[Execute]:
+    if job.connection:
+        return over_ssh(job.connection)
+    return in_rootfs(job.rootfs) if job.rootfs else on_this_machine()
 
 
 def _run_pytest(site: Path, options: list[str], collector: Collector, *plugins: object) -> None:

@@ -39,7 +39,7 @@ def admin_home(settings: Settings) -> str:
     return f"$(getent passwd {settings.admin.name} | cut -d: -f6)"
 
 
-@control("HF-BASE-001", "The host name is the declared one, now and after a reboot", refs=["hostname(5)"])
+@control("HF-BASE-001", "The host name is the declared one, now and after a reboot", refs=["hostname(5)"], needs="boot")
 def test_host_name(host: Host, settings: Settings, device: DeviceContext) -> None:
     wanted = settings.hostname or device.name
     running, stored = [*host.check_output("uname -n; cat /etc/hostname").splitlines(), ""][:2]
@@ -72,6 +72,7 @@ def test_time_zone(host: Host, settings: Settings) -> None:
     "HF-BASE-004",
     "Time is synchronised by systemd-timesyncd, enabled and running, and by nothing else",
     refs=[f"{CIS} 2.3.1.1", f"{CIS} 2.3.2.2"],
+    needs="boot",
 )
 def test_time_synchronisation(host: Host) -> None:
     out = host.run("systemctl show -p UnitFileState,ActiveState systemd-timesyncd.service").stdout
@@ -82,7 +83,7 @@ def test_time_synchronisation(host: Host) -> None:
     assert "active" not in others.split(), "another time daemon runs beside systemd-timesyncd"
 
 
-@control("HF-BASE-005", "Exactly the declared time servers are asked", refs=[f"{CIS} 2.3.2.1"])
+@control("HF-BASE-005", "Exactly the declared time servers are asked", refs=[f"{CIS} 2.3.2.1"], needs="boot")
 def test_time_servers(host: Host, settings: Settings) -> None:
     out = host.run("timedatectl show-timesync -p SystemNTPServers -p FallbackNTPServers --all").stdout
     running = properties(out)
@@ -245,7 +246,12 @@ def test_journal_limits(host: Host, settings: Settings) -> None:
     assert not wrong, f"journald is set to {wrong}, wanted { ({key: wanted[key] for key in wrong}) }"
 
 
-@control("HF-BASE-018", "The journal is being written where it was declared", refs=[f"{CIS} 6.1.1.1", f"{CIS} 6.1.2.4"])
+@control(
+    "HF-BASE-018",
+    "The journal is being written where it was declared",
+    refs=[f"{CIS} 6.1.1.1", f"{CIS} 6.1.2.4"],
+    needs="boot",
+)
 def test_journal_storage(host: Host, settings: Settings) -> None:
     folder = "/var/log/journal" if settings.journal.storage == "persistent" else "/run/log/journal"
     out = host.check_output(
@@ -312,7 +318,7 @@ def test_packages_absent(host: Host, settings: Settings) -> None:
     assert not found, f"installed, but declared absent: {listed(found)}"
 
 
-@control("HF-BASE-022", "The SSH server is enabled and running", refs=["systemd.unit(5)"])
+@control("HF-BASE-022", "The SSH server is enabled and running", refs=["systemd.unit(5)"], needs="boot")
 def test_ssh_server(host: Host) -> None:
     unit = properties(host.check_output("systemctl show -p UnitFileState,ActiveState ssh.service"))
     assert unit.get("UnitFileState") == "enabled", f"ssh.service is {unit.get('UnitFileState') or 'missing'}"
@@ -323,6 +329,7 @@ def test_ssh_server(host: Host) -> None:
     "HF-BASE-023",
     "The device has one Ed25519 SSH host key, readable by root only",
     refs=[f"{ETSI} 5.4-1", f"{CIS} 5.1.2"],
+    needs="boot",
 )
 def test_host_key(host: Host) -> None:
     key = "/etc/ssh/ssh_host_ed25519_key"
@@ -333,7 +340,12 @@ def test_host_key(host: Host) -> None:
     assert private.split()[:2] == public.split()[:2], f"{key}.pub does not belong to the host key"
 
 
-@control("HF-BASE-024", "The host key exists before the SSH server starts and is announced", refs=[f"{ETSI} 5.4-4"])
+@control(
+    "HF-BASE-024",
+    "The host key exists before the SSH server starts and is announced",
+    refs=[f"{ETSI} 5.4-4"],
+    needs="boot",
+)
 def test_host_key_service(host: Host) -> None:
     wanted = {
         "LoadState": "loaded",
@@ -368,7 +380,7 @@ def test_other_key_generators(host: Host) -> None:
     assert states == ["masked"] * 3, f"{units} are {listed(states)}; wanted masked"
 
 
-@control("HF-BASE-027", "The host key service runs in a sandbox", refs=[f"{ETSI} 5.6-7"])
+@control("HF-BASE-027", "The host key service runs in a sandbox", refs=[f"{ETSI} 5.6-7"], needs="boot")
 def test_host_key_sandbox(host: Host) -> None:
     out = host.run("systemd-analyze security --no-pager hatfleet-hostkey.service").stdout
     level = re.search(r"exposure level for \S+: ([0-9.]+)", out)

@@ -36,7 +36,7 @@ def arguments(command_line: str) -> list[str]:
     return [word.partition("=")[2] for word in command_line.split() if word.startswith("cpufreq.default_governor=")]
 
 
-@control("HF-GOV-001", "Every frequency domain of the CPU uses the declared governor", refs=[CPUFREQ])
+@control("HF-GOV-001", "Every frequency domain of the CPU uses the declared governor", refs=[CPUFREQ], needs="boot")
 def test_running_governor(host: Host, settings: Settings) -> None:
     out = host.run("grep -H . /sys/devices/system/cpu/cpufreq/policy*/scaling_governor").stdout
     found = dict(line.rsplit(":", 1) for line in out.splitlines())
@@ -56,7 +56,7 @@ def test_command_line_file(host: Host, settings: Settings) -> None:
     )
 
 
-@control("HF-GOV-003", "The running kernel was started with the declared governor", refs=[CPUFREQ])
+@control("HF-GOV-003", "The running kernel was started with the declared governor", refs=[CPUFREQ], needs="boot")
 def test_running_command_line(host: Host, settings: Settings) -> None:
     found = arguments(host.check_output("cat /proc/cmdline"))
     assert found == [settings.scaling_governor], (
@@ -65,7 +65,7 @@ def test_running_command_line(host: Host, settings: Settings) -> None:
     )
 
 
-@control("HF-GOV-004", "The governor service is enabled and did its work", refs=["systemd.unit(5)"])
+@control("HF-GOV-004", "The governor service is enabled and did its work", refs=["systemd.unit(5)"], needs="boot")
 def test_service(host: Host) -> None:
     keys = "LoadState,UnitFileState,ActiveState,Result,ConditionResult,NeedDaemonReload"
     unit = properties(host.check_output(f"systemctl show -p {keys} {UNIT}"))
@@ -78,7 +78,12 @@ def test_service(host: Host) -> None:
     assert skipped or unit.get("ActiveState") == "active", f"{UNIT} is {unit.get('ActiveState')}, wanted active"
 
 
-@control("HF-GOV-005", "The governor service is the shipped one and nothing overrides it", refs=["systemd.unit(5)"])
+@control(
+    "HF-GOV-005",
+    "The governor service is the shipped one and nothing overrides it",
+    refs=["systemd.unit(5)"],
+    needs="boot",
+)
 def test_unit_file(host: Host, settings: Settings) -> None:
     unit = properties(host.check_output(f"systemctl show -p FragmentPath,DropInPaths,ExecStart {UNIT}"))
     assert unit.get("FragmentPath") == UNIT_FILE, f"{UNIT} is read from {unit.get('FragmentPath')}, wanted {UNIT_FILE}"
@@ -109,7 +114,7 @@ def test_raspi_config(host: Host, settings: Settings) -> None:
     )
 
 
-@control("HF-GOV-008", "The governor service runs in a sandbox", refs=[f"{ETSI} 5.6-7"])
+@control("HF-GOV-008", "The governor service runs in a sandbox", refs=[f"{ETSI} 5.6-7"], needs="boot")
 def test_sandbox(host: Host) -> None:
     out = host.run(f"systemd-analyze security --no-pager {UNIT}").stdout
     level = re.search(r"exposure level for \S+: ([0-9.]+)", out)

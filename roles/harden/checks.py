@@ -106,6 +106,7 @@ def test_ssh_algorithms(host: Any) -> None:
     "HF-HARDEN-003",
     "The device has one SSH host key, Ed25519, that only root can read",
     refs=[f"{CIS} 5.1.2", f"{ETSI} 5.1-3", f"{ETSI} 5.4-1"],
+    needs="boot",
 )
 def test_ssh_host_key(host: Any) -> None:
     keys = re.findall(r"^hostkey (.+)$", host.check_output("/usr/sbin/sshd -T"), re.MULTILINE | re.IGNORECASE)
@@ -148,6 +149,7 @@ def test_ssh_limits(host: Any, settings: Any) -> None:
     "HF-HARDEN-006",
     "The SSH daemon that runs has no options that override its configuration, and keeps to PAM",
     refs=[f"{CIS} 5.1.22", f"{ETSI} 5.1-3"],
+    needs="boot",
 )
 def test_ssh_daemon_options(host: Any) -> None:
     pid = host.check_output("systemctl show -P MainPID ssh.service")
@@ -164,6 +166,7 @@ def test_ssh_daemon_options(host: Any) -> None:
     "HF-HARDEN-007",
     "SSH is reachable over its TCP port only, not over other sockets",
     refs=[f"{ETSI} 5.6-1"],
+    needs="boot",
 )
 def test_ssh_sockets(host: Any) -> None:
     text = host.check_output("systemctl list-units --all --plain --no-legend 'ssh*.socket' 'sshd*.socket'")
@@ -174,6 +177,7 @@ def test_ssh_sockets(host: Any) -> None:
     "HF-HARDEN-008",
     "SSH does not tell which system this is",
     refs=[f"{CIS} 5.1.5", f"{ETSI} 5.6-2"],
+    needs="boot",
 )
 def test_ssh_version(host: Any) -> None:
     said = host.check_output("bash -c 'exec 3<>/dev/tcp/127.0.0.1/22; IFS= read -r -t 10 line <&3; echo \"$line\"'")
@@ -189,6 +193,7 @@ def test_ssh_version(host: Any) -> None:
     "HF-HARDEN-010",
     "Kernel parameters have the declared values",
     refs=[f"{CIS} {n}" for n in ("1.5.1", "1.5.2", "3.3.3", "3.3.4", "3.3.10")] + [f"{ETSI} 5.6-7"],
+    needs="boot",
 )
 def test_sysctl(host: Any, settings: Any) -> None:
     declared = settings.kernel.parameters()
@@ -204,6 +209,7 @@ def test_sysctl(host: Any, settings: Any) -> None:
     "HF-HARDEN-011",
     "Every network interface ignores redirects and source routes and checks where packets come from",
     refs=[f"{CIS} {n}" for n in ("3.3.2", "3.3.5", "3.3.6", "3.3.7", "3.3.8", "3.3.9")],
+    needs="boot",
 )
 def test_sysctl_interfaces(host: Any, settings: Any) -> None:
     declared = settings.kernel.interface_parameters()
@@ -249,6 +255,7 @@ def test_sysctl_files(host: Any, settings: Any) -> None:
     "Kernel modules that are not needed cannot be loaded, and none of them is",
     refs=[f"{CIS} {n}" for n in ("1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.1.4", "1.1.1.5", "1.1.1.8", "1.1.1.9")]
     + [f"{CIS} 3.2.1", f"{CIS} 3.2.2", f"{CIS} 3.2.3", f"{CIS} 3.2.4", "dev-sec linux-baseline os-10", f"{ETSI} 5.6-1"],
+    needs="boot",
 )
 def test_modules_denied(host: Any, settings: Any) -> None:
     denied = {name.replace("-", "_") for name in settings.kernel.denied_modules()}
@@ -273,6 +280,7 @@ def test_modules_needed(host: Any, settings: Any) -> None:
     "HF-HARDEN-015",
     "The running kernel was started with the declared arguments, and with none that opens a way in",
     refs=[f"{CIS} 1.3.1.2", "Kernel Self Protection Project: recommended settings"],
+    needs="boot",
 )
 def test_kernel_arguments(host: Any, settings: Any) -> None:
     text = host.check_output("cat /proc/cmdline; cat /boot/firmware/cmdline.txt 2>/dev/null || echo")
@@ -292,6 +300,7 @@ def test_kernel_arguments(host: Any, settings: Any) -> None:
     "HF-HARDEN-016",
     "A mandatory access control module is active",
     refs=[f"{CIS} 1.3.1.2", f"{ETSI} 5.6-7"],
+    needs="boot",
 )
 def test_lsm(host: Any) -> None:
     active = host.check_output("cat /sys/kernel/security/lsm").strip().split(",")
@@ -302,6 +311,7 @@ def test_lsm(host: Any) -> None:
     "HF-HARDEN-017",
     "USB devices that are plugged in are not used",
     refs=[f"{CIS} 1.1.1.9", f"{ETSI} 5.6-3", f"{ETSI} 5.6-4"],
+    needs="boot",
 )
 def test_usb(host: Any, settings: Any) -> None:
     path = "/sys/module/usbcore/parameters/authorized_default"
@@ -326,19 +336,19 @@ def mounted(host: Any, settings: Any, path: str) -> None:
     none_of(missing, f"{path} is mounted without")
 
 
-@control("HF-HARDEN-020", "Nothing in /tmp can be executed", refs=[f"{CIS} 1.1.2.1", f"{ETSI} 5.6-5"])
+@control("HF-HARDEN-020", "Nothing in /tmp can be executed", refs=[f"{CIS} 1.1.2.1", f"{ETSI} 5.6-5"], needs="boot")
 def test_tmp(host: Any, settings: Any) -> None:
     mounted(host, settings, "/tmp")
     script = "f=/tmp/.hatfleet-probe; printf '#!/bin/sh\\n' >$f && chmod 700 $f && $f; r=$?; rm -f $f; exit $r"
     assert host.run(script).rc == 126, "a script in /tmp could be executed"
 
 
-@control("HF-HARDEN-021", "Nothing in /var/tmp can be executed", refs=[f"{CIS} 1.1.2.5", f"{ETSI} 5.6-5"])
+@control("HF-HARDEN-021", "Nothing in /var/tmp can be executed", refs=[f"{CIS} 1.1.2.5", f"{ETSI} 5.6-5"], needs="boot")
 def test_var_tmp(host: Any, settings: Any) -> None:
     mounted(host, settings, "/var/tmp")
 
 
-@control("HF-HARDEN-022", "Nothing in /dev/shm can be executed", refs=[f"{CIS} 1.1.2.2", f"{ETSI} 5.6-5"])
+@control("HF-HARDEN-022", "Nothing in /dev/shm can be executed", refs=[f"{CIS} 1.1.2.2", f"{ETSI} 5.6-5"], needs="boot")
 def test_dev_shm(host: Any, settings: Any) -> None:
     mounted(host, settings, "/dev/shm")
 
@@ -347,12 +357,18 @@ def test_dev_shm(host: Any, settings: Any) -> None:
     "HF-HARDEN-023",
     "/boot/firmware is read-only and nothing in it can be executed",
     refs=[f"{CIS} 1.4.2"],
+    needs="boot",
 )
 def test_boot_firmware(host: Any, settings: Any) -> None:
     mounted(host, settings, "/boot/firmware")
 
 
-@control("HF-HARDEN-024", "/proc shows users only their own processes, where that is declared", refs=[f"{ETSI} 5.6-7"])
+@control(
+    "HF-HARDEN-024",
+    "/proc shows users only their own processes, where that is declared",
+    refs=[f"{ETSI} 5.6-7"],
+    needs="boot",
+)
 def test_proc(host: Any, settings: Any) -> None:
     mounted(host, settings, "/proc")
     if not settings.mounts.hide_processes:
@@ -384,6 +400,7 @@ def ruleset(host: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     "HF-HARDEN-030",
     "The packet filter denies what is not declared, in and through",
     refs=[f"{CIS} 4.3.4", f"{CIS} 4.3.5", f"{CIS} 4.3.8", f"{ETSI} 5.6-1"],
+    needs="boot",
 )
 def test_firewall_policy(host: Any, settings: Any) -> None:
     chains, _ = ruleset(host)
@@ -409,6 +426,7 @@ def ports(value: Any) -> Iterator[int]:
     "HF-HARDEN-031",
     "Exactly the declared ports are open",
     refs=[f"{CIS} 4.3.6", f"{CIS} 4.3.7", f"{ETSI} 5.6-1"],
+    needs="boot",
 )
 def test_firewall_ports(host: Any, settings: Any) -> None:
     chains, rules = ruleset(host)
@@ -433,6 +451,7 @@ def test_firewall_ports(host: Any, settings: Any) -> None:
     "HF-HARDEN-032",
     "The packet filter in the kernel is exactly the one that is loaded at boot",
     refs=[f"{CIS} 4.3.9", f"{CIS} 4.3.10", f"{CIS} 4.1.1"],
+    needs="boot",
 )
 def test_firewall_permanent(host: Any) -> None:
     enabled = host.run("systemctl is-enabled nftables.service").stdout.strip()
@@ -449,6 +468,7 @@ def test_firewall_permanent(host: Any) -> None:
     "HF-HARDEN-033",
     "No program waits for connections on a port that is not declared",
     refs=[f"{CIS} 2.1.22", f"{ETSI} 5.6-1", f"{ETSI} 5.5-5"],
+    needs="boot",
 )
 def test_listening(host: Any, settings: Any) -> None:
     declared = settings.firewall.open_ports()
@@ -471,6 +491,7 @@ def test_listening(host: Any, settings: Any) -> None:
     "HF-HARDEN-040",
     "Services that are not needed cannot be started",
     refs=[f"{CIS} {n}" for n in ("2.1.2", "2.1.9", "2.1.11", "2.1.12", "3.1.3")] + [f"{ETSI} 5.6-5"],
+    needs="boot",
 )
 def test_services(host: Any, settings: Any) -> None:
     units = settings.services.units()
@@ -486,6 +507,7 @@ def test_services(host: Any, settings: Any) -> None:
     "HF-HARDEN-041",
     "No key combination reboots the device",
     refs=["systemd-system.conf(5): CtrlAltDelBurstAction"],
+    needs="boot",
 )
 def test_ctrl_alt_del(host: Any) -> None:
     text = host.check_output("systemctl show -P LoadState ctrl-alt-del.target; systemctl show -P CtrlAltDelBurstAction")
@@ -499,6 +521,7 @@ def test_ctrl_alt_del(host: Any) -> None:
     "HF-HARDEN-042",
     "Nobody is asked for a login on a console that is not declared",
     refs=[f"{ETSI} 5.6-3", f"{ETSI} 5.6-4"],
+    needs="boot",
 )
 def test_consoles(host: Any, settings: Any) -> None:
     units = settings.console.masked_units()
@@ -519,6 +542,7 @@ def test_consoles(host: Any, settings: Any) -> None:
     "HF-HARDEN-043",
     "Emergency and rescue mode give nobody a root shell",
     refs=[f"{CIS} 5.4.2.4", f"{ETSI} 5.6-4"],
+    needs="boot",
 )
 def test_emergency(host: Any) -> None:
     shadow = host.check_output("getent shadow root").split(":")[1]
@@ -532,6 +556,7 @@ def test_emergency(host: Any) -> None:
     "HF-HARDEN-044",
     "The kernel writes to the serial line only where that is declared",
     refs=[f"{ETSI} 5.6-4"],
+    needs="boot",
 )
 def test_serial_kernel_console(host: Any, settings: Any) -> None:
     if settings.console.serial_kernel_messages:
@@ -573,7 +598,7 @@ def test_umask(host: Any, settings: Any) -> None:
     none_of(wrong, f"umask other than {settings.login.umask}")
 
 
-@control("HF-HARDEN-052", "Programs leave no core dumps", refs=[f"{CIS} 1.5.3"])
+@control("HF-HARDEN-052", "Programs leave no core dumps", refs=[f"{CIS} 1.5.3"], needs="boot")
 def test_core_dumps(host: Any) -> None:
     script = (
         "su -s /bin/sh -c 'ulimit -Hc' nobody; su -s /bin/sh -c 'ulimit -Hc' root; "

@@ -38,6 +38,10 @@ def job_on_this_machine(site: Path, name: str, roles: Sequence[str], **settings:
     return CheckJob(name=name, site=site, roles=_runs(roles, settings), on_this_machine=True)
 
 
+def job_in_rootfs(site: Path, name: str, roles: Sequence[str], root: Path) -> CheckJob:
+    return CheckJob(name=name, site=site, roles=_runs(roles, {}), rootfs=root)
+
+
 def job_over_ssh(site: Path, name: str, roles: Sequence[str], connection: Connection) -> CheckJob:
     return CheckJob(name=name, site=site, roles=_runs(roles, {}), connection=connection)
 

@@ -149,6 +149,33 @@ def test_a_control_needs_a_proper_id_and_a_title(id_: str, title: str) -> None:
         control(id_, title)
 
 
+def test_what_a_control_may_need_is_known() -> None:
+    assert control("T-NEED-001", "It runs", needs="boot")
+    with pytest.raises(InputError, match="needs='network' is not known; allowed is \"boot\""):
+        control("T-NEED-002", "It runs", needs="network")  # type: ignore[arg-type]
+
+
+def test_a_root_file_system_gets_the_controls_that_need_no_booted_system(tmp_path: Path) -> None:
+    checks = """
+        @control("T-FILE-001", "It is written")
+        def test_a():
+            pass
+
+        @control("T-BOOT-001", "It runs", needs="boot")
+        def test_b():
+            pass
+    """
+    write_role(tmp_path, "mixed", checks)
+    write_role(tmp_path, "bare", None)
+    listing = list_controls(Site(tmp_path), ["mixed", "bare"])
+    assert [(control.id, control.needs) for control in listing.controls] == [
+        ("T-FILE-001", None),
+        ("T-BOOT-001", "boot"),
+    ]
+    assert [control.id for control in listing.offline().controls] == ["T-FILE-001"]
+    assert listing.offline().unchecked_roles == ("bare",)
+
+
 def test_a_forgotten_connection_never_means_this_machine(tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
         CheckJob(name="a", site=tmp_path, roles=())
@@ -160,4 +187,6 @@ def test_a_job_has_one_target(tmp_path: Path) -> None:
     connection = Connection(address="::1", user="admin", known_hosts=tmp_path / "known_hosts")
     with pytest.raises(ValidationError):
         CheckJob(name="a", site=tmp_path, roles=(), connection=connection, on_this_machine=True)
+    with pytest.raises(ValidationError):
+        CheckJob(name="a", site=tmp_path, roles=(), connection=connection, rootfs=tmp_path)
     assert check_jobs(Site(tmp_path), [HostJob(name="a", connection=connection, roles=())])[0].connection == connection

@@ -35,7 +35,7 @@ from tests.unit.compliance_site import write_role
 
 
 def result(number: int, outcome: Outcome, message: str = "") -> ControlResult:
-    return ControlResult(f"T-{number:03}", f"title {number}", ("CIS 1", "ETSI 2"), "demo", outcome, message, 0.25)
+    return ControlResult(f"T-{number:03}", f"title {number}", ("CIS 1", "ETSI 2"), "demo", None, outcome, message, 0.25)
 
 
 RESULTS = (
@@ -142,7 +142,7 @@ def test_verbose_shows_the_passes_too(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_listing_shows_ids_titles_and_references(capsys: pytest.CaptureFixture[str]) -> None:
-    listing = Listing((Control("T-001", "It holds", ("CIS 1",), "demo"),), ("bare",))
+    listing = Listing((Control("T-001", "It holds", ("CIS 1",), "demo", None),), ("bare",))
     print_listing(listing)
     out = capsys.readouterr().out
     assert "T-001  It holds" in out
@@ -153,6 +153,7 @@ def test_a_listing_shows_ids_titles_and_references(capsys: pytest.CaptureFixture
         "title": "It holds",
         "refs": ["CIS 1"],
         "role": "demo",
+        "needs": None,
     }
 
 
