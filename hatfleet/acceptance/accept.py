@@ -18,10 +18,14 @@ from hatfleet.common.paths import cache_dir
 from hatfleet.common.site import Site
 from hatfleet.image import tree
 from hatfleet.image.bootstrap import ARCHIVE
-from hatfleet.image.build import MANIFEST, store
+from hatfleet.image.build import store
 from hatfleet.image.gate import recipe_facts
+from hatfleet.image.lock import read_lock
 from hatfleet.image.machine import require_machine
+from hatfleet.image.provision import BOOT_CONTENT, BOOT_FOLDER
 from hatfleet.image.recipe import Recipe, find_recipe, load_recipe
+from hatfleet.image.release.manifest import MANIFEST
+from hatfleet.image.seal import furnish
 from hatfleet.image.stages import plan
 
 #: The stage whose output is the root file system of the image.
@@ -78,7 +82,7 @@ def accept(
     """
     recipe = candidate.recipe
     require_machine(recipe.platform.arch)
-    facts = recipe_facts(recipe.roles)
+    facts = recipe_facts(recipe.roles, recipe.allow)
     with _unpacked(recipe, site) as root:
         offline = judge_root(root, name=recipe.name, site=site, roles=recipe.roles, facts=facts)
     booted, reason = None, ""
@@ -99,8 +103,8 @@ def _unpacked(recipe: Recipe, site: Site) -> Iterator[Path]:
         InputError: the newest build is of other inputs.
     """
     outputs = store()
-    stage = next(stage for stage in plan(recipe, site, outputs) if stage.name == _ROOT_STAGE)
-    if not outputs.has(stage.name, stage.key):
+    built = plan(recipe, site, outputs, read_lock(recipe.file))
+    if not outputs.has(_ROOT_STAGE, built.key(_ROOT_STAGE)):
         raise InputError(
             f"the image of {recipe.name} was not built from the recipe and roles as they are now",
             hint=f"build it again: provision image build {recipe.name}",
@@ -109,8 +113,11 @@ def _unpacked(recipe: Recipe, site: Site) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=folder))
     try:
-        tree.unpack(outputs.path(stage.name, stage.key) / ARCHIVE, work / "root", work / "unpack.log")
-        yield work / "root"
+        folder, root = built.folder(_ROOT_STAGE), work / "root"
+        tree.unpack(folder / ARCHIVE, root, work / "unpack.log")
+        furnish(root)
+        shutil.copytree(folder / BOOT_CONTENT, root / BOOT_FOLDER, dirs_exist_ok=True)
+        yield root
     finally:
         shutil.rmtree(work)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from hatfleet.cli.image_verify import verify
+from hatfleet.cli.image_accept import accept
 from hatfleet.cli.image_cache import cache
 from hatfleet.cli.image_flash import flash
 from hatfleet.cli.image_inspect import diff, inspect
-from hatfleet.cli.image_accept import accept
+from hatfleet.cli.image_verify import verify
 from hatfleet.cli.options import json_option
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
@@ -39,22 +39,16 @@ def image() -> None:
     """Build disk images for devices from recipes in images/.
 
     \b
-    provision image list                 the recipes there are
-    provision image stages edge-virt     what a build would do, and why
-    provision image build edge-virt      build it: out/edge-virt/
-    provision image verify out/edge-virt prove that it is what was built
-    provision image flash IMAGE DEVICE   write it to a card
-    provision image inspect out/edge-virt
-    provision image diff out.old/edge-virt out/edge-virt
+    provision image list                   the recipes there are
+    provision image stages edge-virt       what a build would do, and why
+    provision image build edge-virt        build it: out/edge-virt/
+    provision image lock edge-virt         write down the exact packages, for the same image everywhere
+    provision image accept edge-virt       judge what was built, and boot it
+    provision image verify out/edge-virt   prove that it is what was built
+    provision image flash IMAGE DEVICE     write it to a card
+    provision image inspect out/edge-virt  what is in it
+    provision image diff OLD NEW           what differs between two
     """
-
-
-image.add_command(verify)
-    provision image accept edge-virt     judge what was built, and boot it
-    """
-
-
-image.add_command(accept)
 
 
 @image.command()
@@ -162,17 +156,5 @@ def stages(recipe: str, *, as_json: bool) -> None:
         click.echo(f"{status.name:10} {'reuse' if status.cached else 'run':6} {status.reason}")
 
 
-image.add_command(flash)
-image.add_command(cache)
-@image.command()
-@click.option("--all", "everything", is_flag=True, help="Remove everything; the next build starts from nothing.")
-def clean(*, everything: bool) -> None:
-    """Remove cached stage outputs that the newest build of no recipe used."""
-    from hatfleet.image import build as builder
-
-    count, freed_bytes = builder.clean(everything=everything)
-    say(f"removed {count} stage outputs, {freed_bytes // (1024 * 1024)} MiB")
-
-
-image.add_command(inspect)
-image.add_command(diff)
+for command in (accept, verify, inspect, diff, flash, cache):
+    image.add_command(command)

@@ -33,7 +33,8 @@ def inspect(image: Path, *, packages: bool, as_json: bool) -> None:
     provision image inspect out/edge-virt --json | jq .root_hash
     """
     from hatfleet.cli.image_inspect_view import print_report
-    from hatfleet.image.inspect import HostTools, inspect_image
+    from hatfleet.image.inspect import inspect_image
+    from hatfleet.image.tools import HostTools
 
     with slow_step("looking into the image"):
         report = inspect_image(image, HostTools())
@@ -60,7 +61,8 @@ def diff(before: Path, after: Path, *, text: bool, as_json: bool) -> None:
     Exit code 0: they are the same; 4: they differ; 2: one of them is no image.
     """
     from hatfleet.cli.image_inspect_view import print_difference
-    from hatfleet.image.inspect import HostTools, diff_images
+    from hatfleet.image.inspect import diff_images
+    from hatfleet.image.tools import HostTools
 
     with slow_step("comparing the images"):
         difference = diff_images(before, after, HostTools())

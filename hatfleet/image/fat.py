@@ -27,8 +27,7 @@ def make_fat(
     Raises:
         MissingToolError, CommandError: a tool is missing or fails (for example: the partition is too small).
     """
-    # Nothing of the builder's own mtools configuration may reach the image.
-    env = {"MTOOLSRC": os.devnull, "SOURCE_DATE_EPOCH": str(epoch_s)}
+    env = {"SOURCE_DATE_EPOCH": str(epoch_s)}
 
     def run(*argv: str | Path) -> None:
         tools.run(argv, reads=[tree], writes=[image.parent], env=env, log=log)

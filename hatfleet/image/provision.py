@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.site import Site
 from hatfleet.fleet.connectors.holder import Holder
@@ -14,7 +16,7 @@ from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostState, OpStarted
 from hatfleet.fleet.roles import Half, load_role_code
 from hatfleet.fleet.runner import run_job
-from hatfleet.image import tree
+from hatfleet.image import gate, tree
 from hatfleet.image.bootstrap import ARCHIVE, UNSAFE_IO
 from hatfleet.image.disk import DiskLayout
 from hatfleet.image.recipe import Recipe
@@ -24,8 +26,8 @@ from hatfleet.image.seal import seal
 BOOT_FOLDER = "boot/firmware"
 CMDLINE = f"{BOOT_FOLDER}/cmdline.txt"
 
-#: Folder of the stage's output with what lay there.
-BOOT_CONTENT = "boot"
+#: Folder of the stage's output with what lay there, and what the gate said of the rest.
+BOOT_CONTENT, GATE_FILE = "boot", "gate.json"
 
 _NETWORK = """\
 # Every wired link asks for an address; the role of a device may lay a file before this one.
@@ -102,8 +104,16 @@ def provision(
     tree.inside(root, BOOT_FOLDER).mkdir()
     state = {path for role in recipe.roles for path in load_role_code(site, role.name).state}
     seal(root, state=sorted(state), layout=layout)
+    progress("looking for what must not be in an image")
+    report = gate.judge(root, gate.recipe_facts(recipe.roles, recipe.allow))
+    (work / GATE_FILE).write_text(TypeAdapter(gate.Report).dump_json(report, indent=1).decode() + "\n")
     tree.pack(root, work / ARCHIVE, recipe.suite.epoch_s, log)
     shutil.rmtree(root)
+
+
+def read_gate(folder: Path) -> gate.Report:
+    """Return what the gate said of a finished stage's root file system."""
+    return TypeAdapter(gate.Report).validate_json((folder / GATE_FILE).read_bytes())
 
 
 def lay_down(root: Path, recipe: Recipe) -> None:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from packageurl import PackageURL
+
 import hatfleet
-from hatfleet.common.files import write_atomic
 from hatfleet.common.run import require_tool, run
+from hatfleet.common.site import Site
 from hatfleet.common.yamlfile import load_yaml
 from hatfleet.fleet.roles import load_role_info
-from hatfleet.common.site import Site
 from hatfleet.image.bootfiles import BOOT_PARTITIONS, cmdline_file
 from hatfleet.image.disk import DiskLayout
 from hatfleet.image.identity import Identity
@@ -46,9 +47,10 @@ from hatfleet.image.release.manifest import (
 from hatfleet.image.release.provenance import BuildRun, Material, provenance
 from hatfleet.image.release.signing import SigningKey, sign_file
 from hatfleet.image.releasestage import Sources, read_artefacts
-from hatfleet.image.stages import Plan
+from hatfleet.image.stages import Plan, release_sources
 from hatfleet.image.store import RECORD, digest_tree
 from hatfleet.image.system import BLOCK_BYTES, read_verity
+from hatfleet.image.tools import PACKAGES
 
 #: Of renameat2(2), linux/fs.h: both names must exist, and change places in one step.
 _RENAME_EXCHANGE = 2
@@ -83,7 +85,7 @@ def is_published(release: Release, folder: Path) -> bool:
     try:
         manifest = load_manifest(folder / MANIFEST)
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    except Exception:  # noqa: BLE001  # whatever is wrong with it, it is made anew
+    except Exception:  # whatever is wrong with it, it is made anew
         return False
     wanted = {name: entry.size_bytes for name, entry in manifest.artefacts.items()}
     signatures = {name for name in sizes if name.endswith(SIGNATURE)}
@@ -120,7 +122,7 @@ def publish(release: Release, work: Path) -> None:
     offer = Offer(
         name=f"{release.recipe.name} {release.recipe.version}",
         description=f"{release.recipe.platform.title}: {release.recipe.suite.name}, made with hatfleet",
-        released=date.today(),  # noqa: DTZ011  # the day on the admin's calendar
+        released=date.today(),  # the day on the admin's calendar
         devices=release.recipe.platform.imager_tags,
         base_url=release.base_url,
     )
@@ -160,24 +162,6 @@ def put_in_place(work: Path, folder: Path) -> None:
     shutil.rmtree(aside)
 
 
-def release_sources(plan: Plan) -> Sources:
-    """Return where the outputs are that a release is made from."""
-    from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE
-    from hatfleet.image.bootstrap import ARCHIVE
-    from hatfleet.image.stages import DISK_IMAGE
-    from hatfleet.image.system import SYSTEM_IMAGE
-
-    boot, system = plan.folder("boot"), plan.folder("system") / SYSTEM_IMAGE
-    files = {"bootcfg": boot / BOOTCFG_IMAGE, "boot_a": boot / BOOT_IMAGE, "system_a": system}
-    return Sources(
-        disk=plan.folder("disk") / DISK_IMAGE,
-        system=system,
-        boot=boot / BOOT_IMAGE,
-        rootfs=plan.folder("provision") / ARCHIVE,
-        contents={name: file.stat().st_size for name, file in files.items() if file.exists()},
-    )
-
-
 def _signed_by(file: Path, key: SigningKey) -> bool:
     """Whether a signature is the one the key makes: it is deterministic."""
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:
@@ -207,8 +191,6 @@ def _inputs(release: Release) -> Inputs:
 
 
 def _tool_versions(plan: Plan) -> dict[str, str]:
-    from hatfleet.image.tools import PACKAGES
-
     found = {package.name: package.version for package in read_contents(plan.folder("tools"))}
     return {name: found[name] for name in PACKAGES}
 
@@ -224,7 +206,7 @@ def _manifest(release: Release, sources: Sources, artefacts: dict[str, Artefact]
             start_bytes=placed.start_bytes,
             size_bytes=placed.size_bytes,
             partuuid=placed.partuuid,
-            used_bytes=sources.contents.get(placed.name, 0),
+            used_bytes=sources.used_bytes(placed.name),
         )
         for placed in layout.partitions
     )
@@ -262,9 +244,7 @@ def _provenance(release: Release, artefacts: dict[str, Artefact]) -> str:
     recipe = release.recipe
     products = [release.name(kind) for kind in (Kind.IMAGE, Kind.COMPRESSED, Kind.SYSTEM, Kind.BOOT)]
     materials = [
-        Material(
-            f"{one.name}_{one.version}_{one.arch}.deb", f"pkg:deb/debian/{one.name}@{one.version}?arch={one.arch}", one.sha256
-        )
+        Material(f"{one.name}_{one.version}_{one.arch}.deb", _purl(one, recipe.suite.name), one.sha256)
         for one in (*_packages(release), *read_contents(release.plan.folder("tools")))
     ]
     return provenance(
@@ -278,7 +258,11 @@ def _provenance(release: Release, artefacts: dict[str, Artefact]) -> str:
             started=release.started,
             finished=datetime.now(UTC),
         ),
-        byproducts=[
-            Material(name, sha256=entry.sha256) for name, entry in artefacts.items() if name not in products
-        ],
+        byproducts=[Material(name, sha256=entry.sha256) for name, entry in artefacts.items() if name not in products],
     )
+
+
+def _purl(package: Package, suite: str) -> str:
+    return PackageURL(
+        "deb", "debian", package.name, package.version, {"arch": package.arch, "distro": suite}
+    ).to_string()

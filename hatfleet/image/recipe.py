@@ -22,6 +22,7 @@ from hatfleet.fleet.roles import deploy_roles, load_role_info
 from hatfleet.fleet.settings import disclose
 from hatfleet.image.archives import ArchiveFile
 from hatfleet.image.disk import KINDS, MIB, NAMES, DiskIds, DiskLayout, Partition, TableType, place
+from hatfleet.image.gate import Allow
 from hatfleet.image.platforms import PLATFORMS, Platform, PlatformOptions
 from hatfleet.image.platforms.options import NoOptions
 from hatfleet.image.suites import SUITES, Suite
@@ -97,6 +98,8 @@ class RecipeFile(_Model):
     """Where the platform's own packages come from, beside Debian's."""
     mirror: str | None = None
     """A mirror of Debian in place of the default one, such as a snapshot of a day."""
+    allow: Allow = Allow()
+    """What the gate lets through beside its defaults (docs/reference/image-gate.md)."""
     secure_boot: SecureBoot | None = None
     """Sign what the boot loader loads, for boards that have the key's hash."""
 
@@ -116,6 +119,7 @@ class Recipe:
     options: PlatformOptions
     archive: ArchiveFile | None
     mirror: str | None
+    allow: Allow
     secure_boot_key: Path | None
     admin_user: str | None
     """The account that the role base makes; None without that role."""
@@ -185,6 +189,7 @@ def load_recipe(site: Site, file: Path) -> Recipe:
         options=options,
         archive=written.archive,
         mirror=written.mirror,
+        allow=written.allow,
         secure_boot_key=secure_boot_key,
         admin_user=base["admin"]["name"] if base else None,
         places=node,

@@ -28,13 +28,17 @@ class Sources:
     disk: Path
     system: Path
     boot: Path
+    bootcfg: Path
     rootfs: Path
-    contents: dict[str, int]
-    """Bytes of content in each partition that has some, by its name."""
 
     def artefacts(self) -> dict[Kind, Path]:
         """Return the files that are given away as they are."""
         return {Kind.IMAGE: self.disk, Kind.SYSTEM: self.system, Kind.BOOT: self.boot}
+
+    def used_bytes(self, partition: str) -> int:
+        """Return how many bytes of a partition have content; 0 when it is empty until the device fills it."""
+        contents = {"bootcfg": self.bootcfg, "boot_a": self.boot, "system_a": self.system}
+        return contents[partition].stat().st_size if partition in contents else 0
 
 
 def make_release(work: Path, *, recipe: Recipe, layout: DiskLayout, sources: Sources, tools: Tools, log: Path) -> None:
@@ -57,10 +61,10 @@ def make_release(work: Path, *, recipe: Recipe, layout: DiskLayout, sources: Sou
         return work / kind.of(recipe.name, recipe.version)
 
     # Two workers always: another number would be as good, but one gives other bytes than several.
-    pack = ["zstd", "--quiet", "-9", "-T2", "--no-progress", "-o", name(Kind.COMPRESSED), sources.disk]
-    tools.run(pack, reads=[sources.disk], writes=[work], log=log)
+    pack = ["zstd", "--quiet", "-9", "-T2", "--no-progress"]
+    tools.run([*pack, "-o", name(Kind.COMPRESSED), sources.disk], reads=[sources.disk], writes=[work], log=log)
     needed = [
-        needed_of_partition(placed.start_bytes, placed.size_bytes, sources.contents.get(placed.name, 0))
+        needed_of_partition(placed.start_bytes, placed.size_bytes, sources.used_bytes(placed.name))
         for placed in layout.partitions
     ]
     name(Kind.BLOCK_MAP).write_text(make_bmap(sources.disk, needed).render())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hatfleet.common.errors import HatfleetError
+from hatfleet.common.run import require_tool, run
 from hatfleet.image import tree
 from hatfleet.image.disk import DiskLayout
 from hatfleet.ops.base import state_path
@@ -33,10 +34,8 @@ DPKG, DPKG_SEALED = "var/lib/dpkg", "usr/lib/hatfleet/dpkg"
 #: In /var, but of no use to a device whose packages do not change.
 _NOT_NEEDED = ("var/cache/apt/*", "var/cache/debconf/*", "var/lib/apt/*", "var/backups/*", "var/cache/ldconfig/*")
 
-_FILES = Path(__file__).parent / "files"
-
 #: The first two run before the system's first program, started by the initramfs; the last when an admin asks for it.
-SCRIPTS = ("state.sh", "grow-data.sh", "wipe.sh")
+SCRIPTS = ("files/state.sh", "files/grow-data.sh", "files/wipe.sh")
 
 _FSTAB = """\
 # Nothing is mounted from here. The initramfs has mounted / and /var; everything else is a unit of systemd.
@@ -98,8 +97,23 @@ def seal(root: Path, *, state: Sequence[str], layout: DiskLayout) -> None:
     tree.put(root, "usr/lib/systemd/system/boot-firmware.mount", _BOOT_MOUNT)
     tree.put_link(root, "usr/lib/systemd/system/local-fs.target.wants/boot-firmware.mount", "../boot-firmware.mount")
     for script in SCRIPTS:
-        tree.put(root, f"usr/lib/hatfleet/{script}", (_FILES / script).read_text(), mode=0o755)
+        file = Path(__file__).parent / script
+        tree.put(root, f"usr/lib/hatfleet/{file.name}", file.read_text(), mode=0o755)
     _move_var(root)
+
+
+def furnish(root: Path) -> None:
+    """Give a sealed root file system its first /var and state, as :file:`files/state.sh` does on a device.
+
+    For looking at it outside of a device; a root that was furnished is not sealed any more.
+    """
+    cp = require_tool("cp", "coreutils")
+    run([cp, "-a", f"{root / FACTORY}/.", root / "var"])
+    for path in (root / STATE_LIST).read_text().split():
+        kept, target = root / FACTORY_STATE / path.lstrip("/"), root / state_path(path).lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if kept.exists():
+            run([cp, "-a", kept, target])
 
 
 def layout_text(layout: DiskLayout) -> str:

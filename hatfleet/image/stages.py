@@ -3,7 +3,7 @@
 ```
 tools     packages
             └─ bootstrap ─┬─ initramfs ───────────┐
-                          └─ provision ── system ─┴─ boot ── disk
+                          └─ provision ── system ─┴─ boot ── disk ── release
 ```
 """
 
@@ -29,6 +29,7 @@ from hatfleet.image.origin import origin, origin_inputs
 from hatfleet.image.packages import CONTENTS, fetch, read_contents
 from hatfleet.image.provision import provision
 from hatfleet.image.recipe import Recipe, settings_digest
+from hatfleet.image.releasestage import Sources, make_release
 from hatfleet.image.seal import SCRIPTS
 from hatfleet.image.stage import Stage, Workplace, code
 from hatfleet.image.store import Store, digest_tree
@@ -101,7 +102,20 @@ def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> 
     system = builder.system(tools, provisioned)
     boot = builder.boot(tools, kernel, provisioned, system)
     whole = builder.disk(boot, system)
-    return Plan((tools, packages, bootstrapped, kernel, provisioned, system, boot, whole), store)
+    first = Plan((tools, packages, bootstrapped, kernel, provisioned, system, boot, whole), store)
+    return Plan((*first.stages, builder.release(first)), store)
+
+
+def release_sources(planned: Plan) -> Sources:
+    """Return where the outputs are that a release is made from."""
+    boot = planned.folder("boot")
+    return Sources(
+        disk=planned.folder("disk") / DISK_IMAGE,
+        system=planned.folder("system") / SYSTEM_IMAGE,
+        boot=boot / BOOT_IMAGE,
+        bootcfg=boot / BOOTCFG_IMAGE,
+        rootfs=planned.folder("provision") / ARCHIVE,
+    )
 
 
 @dataclass(frozen=True)
@@ -227,8 +241,11 @@ class _Builder:
             "options": recipe.options.model_dump_json(),
             "order of roles": " ".join(role.name for role in recipe.roles),
             "identifiers of partitions": " ".join(placed.partuuid for placed in layout.partitions),
+            "allow": recipe.allow.model_dump_json(),
             "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
-            "hatfleet code": code("provision", "seal", "tree", "platforms", *(f"files/{name}" for name in SCRIPTS)),
+            "hatfleet code": code(
+                "provision", "seal", "tree", "platforms", "gate", *(f"files/{name}" for name in SCRIPTS)
+            ),
         }
         for role in recipe.roles:
             inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)
@@ -315,3 +332,21 @@ class _Builder:
             (at.folder / DISK_SHA256).write_text(f"{digest}\n")
 
         return Stage("disk", inputs, make)
+
+    def release(self, others: Plan) -> Stage:
+        recipe = self.recipe
+        layout = recipe.layout.place(Identity.of(recipe.name).disk)
+        names = ("tools", "provision", "system", "boot", "disk")
+        inputs = {
+            "name": recipe.name,
+            "version": recipe.version,
+            **{f"stage {name}": others.key(name) for name in names},
+            "hatfleet code": code("releasestage", "bmap", "inspect/files", "release", "tools"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress("compression, block map, bills of materials")
+            sources = release_sources(others)
+            make_release(at.folder, recipe=recipe, layout=layout, sources=sources, tools=others.tools, log=at.log)
+
+        return Stage("release", inputs, make)

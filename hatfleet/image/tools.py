@@ -8,6 +8,7 @@ names.
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,16 @@ PACKAGES = (
 
 #: Folder of the tree in the stage's output.
 TREE = "tree"
+
+#: Debian packages of the programs, for errors.
+_HOST_PACKAGES = {
+    "fsck.erofs": "erofs-utils",
+    "mcopy": "mtools",
+    "mkfs.erofs": "erofs-utils",
+    "mkfs.vfat": "dosfstools",
+    "mmd": "mtools",
+    "veritysetup": "cryptsetup-bin",
+}
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -114,9 +125,10 @@ class HostTools:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program of the host; see :meth:`Tools.run`."""
         name = str(argv[0])
-        return run([require_tool(name, name), *argv[1:]], env=_environment(env), stdin=stdin, log=log)
+        package = _HOST_PACKAGES.get(name, name)
+        return run([require_tool(name, package), *argv[1:]], env=_environment(env), stdin=stdin, log=log)
 
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
     """Return all variables that a program gets: nothing of the builder's reaches what it writes."""
-    return {"PATH": _PATH, "TZ": "UTC", "LC_ALL": "C.UTF-8", **(more or {})}
+    return {"PATH": _PATH, "TZ": "UTC", "LC_ALL": "C.UTF-8", "MTOOLSRC": os.devnull, **(more or {})}

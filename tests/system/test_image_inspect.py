@@ -14,8 +14,9 @@ from hatfleet.cli.image import image as image_group
 from hatfleet.common.errors import HatfleetError, InputError
 from hatfleet.image.data import MARK_OFFSET_BYTES
 from hatfleet.image.disk import MIB, TableType, read_table
-from hatfleet.image.inspect import Difference, HostTools, diff_images, inspect_image
+from hatfleet.image.inspect import Difference, diff_images, inspect_image
 from hatfleet.image.inspect.contents import argument, blocks
+from hatfleet.image.tools import HostTools
 from tests.system.tiny_image import TinyRelease, has_tools
 from tests.unit.disk_images import damage
 

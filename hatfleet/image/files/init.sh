@@ -69,7 +69,7 @@ done
 
 # The tree begins one block behind the data: that block is its header. A block that is not what the hash says ends in a
 # panic at once, whoever reads it.
-dmsetup create root --readonly --table "0 $((blocks * 8)) verity 1 $device $device 4096 4096 $blocks $((blocks + 1)) sha256 $hash $salt 2 panic_on_corruption ignore_zero_blocks" ||
+dmsetup create root --readonly --noudevrules --noudevsync --table "0 $((blocks * 8)) verity 1 $device $device 4096 4096 $blocks $((blocks + 1)) sha256 $hash $salt 2 panic_on_corruption ignore_zero_blocks" ||
 	fail "cannot open $device with root hash $hash"
 mount -t erofs -o ro,nodev /dev/mapper/root /root || fail "cannot mount $device: its content is not what root hash $hash says"
 for folder in dev sys proc; do

@@ -3,15 +3,13 @@
 from hatfleet.image.inspect.diff import Difference, diff_images
 from hatfleet.image.inspect.files import FileEntry, files_of_archive, write_files
 from hatfleet.image.inspect.report import ImageReport, inspect_image
-from hatfleet.image.inspect.source import FILES_SUFFIX, HostTools, Tools
+from hatfleet.image.inspect.source import FILES_SUFFIX
 
 __all__ = [
     "FILES_SUFFIX",
     "Difference",
     "FileEntry",
-    "HostTools",
     "ImageReport",
-    "Tools",
     "diff_images",
     "files_of_archive",
     "inspect_image",

@@ -15,7 +15,7 @@ from pathlib import Path
 from hatfleet.common.errors import CommandError, HatfleetError, Where
 from hatfleet.image.disk import MIB, Placed
 from hatfleet.image.inspect.files import FileEntry, files_of_folder
-from hatfleet.image.inspect.source import Tools
+from hatfleet.image.tools import Tools
 
 #: The boot sector of a FAT ends with these, and says in bytes 54 or 82 of which width it is.
 _BOOT_SIGNATURE = b"\x55\xaa"

@@ -12,7 +12,8 @@ from hatfleet.image.disk import Placed
 from hatfleet.image.inspect.contents import blocks, partition_digest, system_files
 from hatfleet.image.inspect.files import FileEntry, FileType, read_files
 from hatfleet.image.inspect.report import BOOT, SYSTEM, ImageReport, report_of
-from hatfleet.image.inspect.source import Source, Tools, find_source
+from hatfleet.image.inspect.source import Source, find_source
+from hatfleet.image.tools import Tools
 
 #: Unit in which an update finds what the device already has (RAUC's block-hash-index).
 BLOCK_BYTES = 4096

@@ -9,7 +9,8 @@ from pathlib import Path
 from hatfleet.image.data import MARK, MARK_OFFSET_BYTES
 from hatfleet.image.disk import DiskLayout, Placed, TableType, read_table
 from hatfleet.image.inspect.contents import Content, argument, boot_file_text, read_content
-from hatfleet.image.inspect.source import ArtefactView, PackageView, RoleView, Source, Tools, find_source
+from hatfleet.image.inspect.source import ArtefactView, PackageView, RoleView, Source, find_source
+from hatfleet.image.tools import Tools
 
 #: Packages whose names begin so are kernels.
 _KERNEL = "linux-image-"

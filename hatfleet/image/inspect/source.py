@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hatfleet.common.errors import InputError, Where
-from hatfleet.common.run import require_tool, run
 
 MANIFEST = "manifest.json"
 
 #: Ends the name of the list of files, behind ``NAME-VERSION``.
 FILES_SUFFIX = ".files.json.gz"
-
-#: Debian packages of the programs that look into an image.
-_PACKAGES = {"mcopy": "mtools", "fsck.erofs": "erofs-utils"}
-
-
-class Tools(Protocol):
-    """A way to run the programs that look into file systems."""
-
-    def run(
-        self, argv: Sequence[str | Path], *, reads: Sequence[Path] = (), writes: Sequence[Path] = ()
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a program to its end, which may read and write the paths that are named.
-
-        Raises:
-            CommandError, MissingToolError: it failed, or is not there.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class HostTools:
-    """The programs that are installed on this machine."""
-
-    def run(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        reads: Sequence[Path] = (),  # noqa: ARG002  # it sees the whole machine
-        writes: Sequence[Path] = (),  # noqa: ARG002
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run a program of the host; see :meth:`Tools.run`."""
-        name = str(argv[0])
-        # Nothing of the user's mtools configuration or time zone has a say.
-        environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "TZ": "UTC",
-            "LC_ALL": "C.UTF-8",
-            "MTOOLSRC": "/dev/null",
-        }
-        return run([require_tool(name, _PACKAGES.get(name, name)), *argv[1:]], env=environment)
 
 
 class _Model(BaseModel):

@@ -105,6 +105,8 @@ class Platform:
     """Whether the lab can run it, and its key may therefore be put into an image."""
     boot_devices: tuple[str, ...]
     """What the kernel may call the disk it boots from."""
+    imager_tags: tuple[str, ...] = ()
+    """What Raspberry Pi Imager calls the machine; empty when it does not know it."""
     options: type[PlatformOptions] = NoOptions
     """What a recipe may choose."""
     choices: tuple[Choice, ...] = ()

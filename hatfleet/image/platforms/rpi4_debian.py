@@ -26,6 +26,7 @@ RPI4_DEBIAN = Platform(
     ),
     lab=False,
     boot_devices=("mmcblk0", "mmcblk1", "sda"),
+    imager_tags=("pi4-64bit",),
     options=Rpi4DebianOptions,
     choices=(
         Choice("watchdog_s", "A system that hangs is reset.", on=Effect(files=(WATCHDOG_FILE,))),

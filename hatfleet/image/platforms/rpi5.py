@@ -42,6 +42,7 @@ RPI5 = Platform(
     initramfs_modules=("bcm2835_wdt",),
     lab=False,
     boot_devices=("mmcblk0", "nvme0n1"),
+    imager_tags=("pi5-64bit",),
     options=Rpi5Options,
     choices=(
         Choice("kernel", "The kernel.", on=Effect(packages=("linux-image-{value}",))),

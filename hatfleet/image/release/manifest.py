@@ -38,6 +38,8 @@ class Kind(StrEnum):
     CYCLONEDX = ".cdx.json"
     SPDX = ".spdx.json"
     PROVENANCE = ".provenance.json"
+    FILES = ".files.json.gz"
+    """Every path of the root file system."""
     SYSTEM = ".system.img"
     """The system partition's content, for updates."""
     BOOT = ".boot.img"
