@@ -19,6 +19,7 @@ from hatfleet.image.gate import Allow, RecipeFacts, judge
 from tests.unit.gate_tree import ADMIN, Tree, make_tree
 
 HASH, PASSPHRASE, TOKEN, PUBLIC_KEY = "HF-IMG-003", "HF-IMG-004", "HF-IMG-005", "HF-IMG-008"
+KEY = "0123456789abcdef" * 4
 WORDS = string.ascii_letters + string.digits
 
 
@@ -87,9 +88,9 @@ def test_what_only_looks_like_a_password_hash_is_no_finding(text: str, tree: Tre
     "text",
     [
         'network={\n\tssid="shop"\n\tpsk="correct horse"\n}\n',
-        f'network={{\n\tssid="shop"\n\tpsk={secrets.token_hex(32)}\n}}\n',
+        f'network={{\n\tssid="shop"\n\tpsk={KEY}\n}}\n',
         "[wifi-security]\nkey-mgmt=wpa-psk\npsk=correct horse\n",
-        f"[Security]\nPreSharedKey={secrets.token_hex(32)}\n",
+        f"[Security]\nPreSharedKey={KEY}\n",
         "[Security]\nPassphrase=correct horse\n",
     ],
 )
