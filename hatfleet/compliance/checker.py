@@ -7,13 +7,15 @@ import traceback
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from hatfleet.common.errors import UnreachableError
-from hatfleet.compliance.collector import CHECKS_FILE, Collector, RoleModule
+from hatfleet.compliance.collector import CHECKS_FILES, Collector, RoleModule
 from hatfleet.compliance.results import ControlResult, Outcome, printable
 from hatfleet.fleet.roles import DeviceContext
 from hatfleet.fleet.settings import RoleSettings
@@ -122,8 +124,9 @@ def judge(error: BaseException) -> tuple[Outcome, str]:
         return Outcome.FAILED, _tidy(error.msg or "")
     if isinstance(error, pytest.skip.Exception):
         return Outcome.NOT_APPLICABLE, _tidy(error.msg or "no reason was given")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(CHECKS_FILE)]
-    place = f" ({CHECKS_FILE} line {frames[-1].lineno})" if frames else ""
+    places = [(Path(frame.filename).name, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(name, line) for name, line in places if any(fnmatchcase(name, pattern) for pattern in CHECKS_FILES)]
+    place = f" ({own[-1][0]} line {own[-1][1]})" if own else ""
     return Outcome.ERROR, _tidy(f"the check broke: {type(error).__name__}: {error}{place}")
 
 

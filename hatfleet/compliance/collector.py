@@ -1,7 +1,9 @@
-"""Collects exactly the roles' ``checks.py``: a pytest plugin, loaded only in the worker.
+"""Collects exactly the roles' checks: a pytest plugin, loaded only in the worker.
+
+They stand in a role's ``checks.py``; a role with many may part them in files ``checks_*.py``.
 
 pytest's own collection would import every role (and with it pyinfra) to reach its checks, and would look for
-conftest files on the way. Here each ``checks.py`` is loaded on its own, under its proper name.
+conftest files on the way. Here each file is loaded on its own, under its proper name.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ from hatfleet.compliance.results import Control, Listing
 from hatfleet.fleet.roles import RoleInfo
 
 CHECKS_FILE = "checks.py"
+#: Names of all files with checks, as pytest's option python_files takes them.
+CHECKS_FILES = (CHECKS_FILE, "checks_*.py")
 
 #: How code says to pytest that it ends here; none of these is an Exception.
 _PYTEST_ENDINGS = (pytest.skip.Exception, pytest.fail.Exception, pytest.exit.Exception)
 
 
 class RoleModule(pytest.Module):
-    """A role's checks.py."""
+    """A role's checks.py, or one of several files with its checks."""
 
     role: str
     loaded: ModuleType
@@ -87,10 +91,12 @@ class Collector:
         self.internal_error = excinfo.exconly()
 
     def _collect_role(self, session: pytest.Session, role: RoleInfo) -> list[pytest.Item]:
-        path = role.path / CHECKS_FILE
-        if not path.is_file():
+        files = [path for pattern in CHECKS_FILES for path in sorted(role.path.glob(pattern))]
+        if not files:
             self._unchecked.append(role.name)
-            return []
+        return [item for path in files for item in self._collect_file(session, role, path)]
+
+    def _collect_file(self, session: pytest.Session, role: RoleInfo, path: Path) -> list[pytest.Item]:
         try:
             loaded = _load(role.name, path)
         except (Exception, SystemExit, *_PYTEST_ENDINGS) as error:
@@ -105,7 +111,7 @@ class Collector:
                 InputError(
                     "there is no test_* function",
                     where=Where(path),
-                    hint="a role without guarantees to check has no checks.py",
+                    hint="a role without guarantees to check has no checks.py; what checks share is no checks_*.py",
                 )
             )
         for item in items:
@@ -139,11 +145,11 @@ class Collector:
 
 
 def _load(role: str, path: Path) -> ModuleType:
-    """Load a checks.py as ``roles.<role>.checks`` without importing the role around it.
+    """Load a file with checks as ``roles.<role>.checks`` without importing the role around it.
 
     The finders are asked one after the other because pytest's, which makes asserts explain themselves, is one of them.
     """
-    name = f"roles.{role}.checks"
+    name = f"roles.{role}.{path.stem}"
     specs = (finder.find_spec(name, [str(path.parent)]) for finder in sys.meta_path)
     spec = next(found for found in specs if found is not None)
     module = importlib.util.module_from_spec(spec)

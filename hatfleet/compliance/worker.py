@@ -21,7 +21,7 @@ from hatfleet.common.redact import Redactor, redact_output
 from hatfleet.common.site import Site
 from hatfleet.compliance.backend import Execute, in_rootfs, make_host, on_this_machine, over_ssh
 from hatfleet.compliance.checker import Checker
-from hatfleet.compliance.collector import CHECKS_FILE, Collector
+from hatfleet.compliance.collector import CHECKS_FILES, Collector
 from hatfleet.compliance.job import (
     JOB,
     Checked,
@@ -128,7 +128,7 @@ def _run_pytest(site: Path, options: list[str], collector: Collector, *plugins: 
         "-p",
         "no:terminal",
         "-o",
-        f"python_files={CHECKS_FILE}",  # makes pytest rewrite their asserts, so that they explain themselves
+        f"python_files={' '.join(CHECKS_FILES)}",  # makes pytest rewrite their asserts, so that they explain themselves
         # Two ways to write a check that can never fail: `return x == y` and `assert (x, "message")`.
         "-W",
         "error::pytest.PytestReturnNotNoneWarning",

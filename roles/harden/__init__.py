@@ -1,6 +1,6 @@
 """Harden the operating system: few ways in, little to attack, nothing left open by accident.
 
-Guarantees, each proved on the running device by a control in ``checks.py`` and listed in docs/reference/harden.md:
+Guarantees, each proved on the running device by a control in ``checks_*.py`` and listed in docs/reference/harden.md:
 
 - SSH lets in keys only, never root, with modern algorithms only, and forwards nothing (``ssh.py``);
 - kernel parameters, arguments and modules close what an edge device does not need, USB included (``kernel.py``);

@@ -1,6 +1,6 @@
 """Settings of the role harden, and the tables of what it declares with them.
 
-The operations write these tables to the device and ``checks.py`` compares the device with them, so neither can drift
+The operations write these tables to the device and the checks compare the device with them, so neither can drift
 from the other. This module is also read without the rest of the role, and therefore imports none of it.
 """
 

@@ -176,6 +176,25 @@ def test_a_root_file_system_gets_the_controls_that_need_no_booted_system(tmp_pat
     assert listing.offline().unchecked_roles == ("bare",)
 
 
+def test_a_role_may_part_its_checks_in_several_files(tmp_path: Path) -> None:
+    first = """
+        @control("T-MANY-001", "One")
+        def test_one():
+            pass
+    """
+    role = write_role(tmp_path, "many", first)
+    text = (role / "checks.py").read_text()
+    (role / "checks_more.py").write_text(text.replace("-001", "-002"))
+    (role / "checking.py").write_text("raise RuntimeError('this is no file with checks')\n")
+    listing = list_controls(Site(tmp_path), ["many"])
+    assert [control.id for control in listing.controls] == ["T-MANY-001", "T-MANY-002"]
+    (role / "checks_again.py").write_text(text)
+    with pytest.raises(InputErrors) as caught:
+        list_controls(Site(tmp_path), ["many"])
+    assert "roles/many/checks_again.py" in str(caught.value.errors[0])
+    assert "T-MANY-001 is already used" in str(caught.value.errors[0])
+
+
 def test_a_forgotten_connection_never_means_this_machine(tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
         CheckJob(name="a", site=tmp_path, roles=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from pydantic import ValidationError
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from hatfleet.compliance import agree, none_of  # noqa: E402
 from hatfleet.compliance.marks import control_of  # noqa: E402
-from roles.harden import checks, kernel, network, ssh  # noqa: E402
+from roles.harden import checks_network, kernel, network, ssh  # noqa: E402
 from roles.harden.settings import BLOCKED_MODULES, NEEDED_MODULES, Settings  # noqa: E402
 from tests.fleet.damage_harden import DAMAGE  # noqa: E402
 
@@ -29,7 +31,10 @@ def settings(**groups: Any) -> Settings:
 
 
 def controls() -> dict[str, Any]:
-    marks = [control_of(test) for name, test in vars(checks).items() if name.startswith("test_")]
+    files = [
+        importlib.import_module(f"roles.harden.{path.stem}") for path in (ROOT / "roles/harden").glob("checks_*.py")
+    ]
+    marks = [control_of(test) for file in files for name, test in vars(file).items() if name.startswith("test_")]
     assert None not in marks, "a check has no control"
     return {mark.id: mark for mark in marks if mark}
 
@@ -209,14 +214,14 @@ def test_the_reference_lists_every_control_and_no_other() -> None:
 
 def test_what_differs_is_named() -> None:
     with pytest.raises(AssertionError, match=r"sysctl: b is '2', wanted '3'; c is 'not set', wanted '1'"):
-        checks.agree({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "1"}, "sysctl")
-    checks.agree({"a": "1"}, {"a": "1"}, "sysctl")
+        agree({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "1"}, "sysctl")
+    agree({"a": "1"}, {"a": "1"}, "sysctl")
     with pytest.raises(AssertionError, match="open: x, y"):
-        checks.none_of({"y", "x"}, "open")
+        none_of({"y", "x"}, "open")
 
 
 def test_ports_are_read_from_every_form_that_nft_prints() -> None:
-    assert list(checks.ports(22)) == [22]
-    assert sorted(checks.ports({"set": [22, {"range": [80, 82]}]})) == [22, 80, 81, 82]
+    assert list(checks_network.ports(22)) == [22]
+    assert sorted(checks_network.ports({"set": [22, {"range": [80, 82]}]})) == [22, 80, 81, 82]
     with pytest.raises(AssertionError, match="cannot judge"):
-        list(checks.ports("@unknown"))
+        list(checks_network.ports("@unknown"))

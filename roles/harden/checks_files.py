@@ -1,0 +1,53 @@
+"""Proofs of what the role harden guarantees about files, read from the running device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hatfleet.compliance import agree, control, none_of, words
+
+CIS = "CIS Debian 12 v1.1.0"
+ETSI = "ETSI EN 303 645"
+
+
+@control(
+    "HF-HARDEN-060",
+    "Files that matter have the declared owner and mode",
+    refs=[f"{CIS} {n}" for n in ("7.1.1", "7.1.3", "7.1.5", "7.1.7", "7.1.10", "5.1.1", "5.1.2", "2.4.1.2", "2.4.1.7")]
+    + ["dev-sec linux-baseline os-02, os-03", f"{ETSI} 5.4-1"],
+)
+def test_rights(host: Any, settings: Any) -> None:
+    declared = settings.files.rights()
+    text = host.run(f"LC_ALL=C stat -c '%04a %U %G %n' {' '.join(declared)} 2>/dev/null").stdout
+    found = {line[3]: " ".join(line[:3]) for line in words(text)}
+    wanted = {path: " ".join(declared[path]) for path in found}
+    assert {"/etc/passwd", "/etc/shadow", "/etc/sudoers"} <= found.keys(), "account files are missing"
+    agree(found, wanted, "mode, owner and group")
+
+
+#: All file systems that lie on a disk, each searched once.
+FIND_ROOTS = "$(findmnt --real -rno TARGET)"
+
+
+@control(
+    "HF-HARDEN-061",
+    "Only allowed programs run with the rights of another user",
+    refs=[f"{CIS} 7.1.13", "dev-sec linux-baseline os-06", f"{ETSI} 5.6-7"],
+)
+def test_setid(host: Any, settings: Any) -> None:
+    found = host.run(f"find {FIND_ROOTS} -xdev -type f -perm /6000 2>/dev/null").stdout.splitlines()
+    assert "/usr/bin/sudo" in found, "the search found not even sudo: it did not work"
+    none_of(set(found) - set(settings.files.setid_allowed), "set-user-id or set-group-id programs not allowed")
+
+
+@control(
+    "HF-HARDEN-062",
+    "Nothing can be changed by everybody, and everything has an owner",
+    refs=[f"{CIS} 7.1.11", f"{CIS} 7.1.12"],
+)
+def test_world_writable(host: Any) -> None:
+    condition = r"\( -type f -perm -0002 -o -type d -perm -0002 ! -perm -1000 -o -nouser -o -nogroup \)"
+    done = r"-path /etc/passwd -printf '=\n'"
+    found = host.run(rf"find {FIND_ROOTS} -xdev \( {condition} -print , {done} \)").stdout.splitlines()
+    assert "=" in found, "the search did not come to /etc/passwd: it did not work"
+    none_of(set(found) - {"="}, "writable by everybody, or without owner")
