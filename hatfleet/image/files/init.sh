@@ -71,7 +71,8 @@ done
 # panic at once, whoever reads it.
 dmsetup create root --readonly --noudevrules --noudevsync --table "0 $((blocks * 8)) verity 1 $device $device 4096 4096 $blocks $((blocks + 1)) sha256 $hash $salt 2 panic_on_corruption ignore_zero_blocks" ||
 	fail "cannot open $device with root hash $hash"
-mount -t erofs -o ro,nodev /dev/mapper/root /root || fail "cannot mount $device: its content is not what root hash $hash says"
+# The kernel names it before udev has a say.
+mount -t erofs -o ro,nodev /dev/dm-0 /root || fail "cannot mount $device: its content is not what root hash $hash says"
 for folder in dev sys proc; do
 	mount -o move "/$folder" "/root/$folder"
 done
