@@ -28,7 +28,7 @@ from tests.unit.disk_images import IDS, damage, sizes, tool
 STEPS = [
     "sfdisk",
     "blockdev",
-    "resizepart",
+    "partx",
     "dd",
     "mkfs.ext4",
     "sync",

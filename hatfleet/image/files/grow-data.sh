@@ -90,7 +90,7 @@ tell_kernel() {
 	[ "$known" -ne "$sectors" ] || return 0
 	say "the kernel learns the new size of $data"
 	# Reading the whole table again is not possible while a partition of the disk is in use.
-	resizepart "$disk" "$number" "$sectors"
+	partx --update --nr "$number" "$disk"
 }
 
 has_mark() {
