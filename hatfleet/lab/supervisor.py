@@ -185,9 +185,12 @@ def _connection() -> Iterator[tuple[socket.socket, socket.socket]]:
 @contextlib.contextmanager
 def _console(path: Path) -> Iterator[Callable[[str], None]]:
     """Yield a function that adds a line of the firmware's to the console log."""
-    with path.open("ab", buffering=0) as console:
-        if console.tell() and path.read_bytes()[-1:] != b"\n":
-            console.write(b"\n")
+    with path.open("a+b", buffering=0) as console:
+        # The device may have ended in the middle of a line.
+        if console.tell():
+            console.seek(-1, os.SEEK_END)
+            if console.read(1) != b"\n":
+                console.write(b"\n")
 
         def log(line: str) -> None:
             console.write(f"firmware: {line}\n".encode())

@@ -248,6 +248,14 @@ def test_the_reset_button_needs_no_answer_from_inside_and_leaves_the_slot_as_it_
     assert said(device, "this is B") == 1
 
 
+def test_a_line_that_a_reset_cut_off_is_not_joined_with_the_firmwares(tmp_path: Path) -> None:
+    device = machine.start(existing(two_slots(tmp_path / "x.img", tiny_kernel("half a line"), b"")))
+    wait_for(lambda: said(device, "half a line") == 1, "slot A")
+    lifecycle.reset("edge-01")
+    wait_for(lambda: said(device, "half a line") == 2, "slot A again")
+    assert said(device, "firmware: partition 2 is chosen by autoboot.txt") == 2
+
+
 def test_a_device_that_switches_itself_off_is_off_and_leaves_no_process(tmp_path: Path) -> None:
     image = two_slots(tmp_path / "x.img", tiny_kernel("bye\n", "off"), b"")
     device = machine.start(existing(image))

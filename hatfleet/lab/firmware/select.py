@@ -101,13 +101,12 @@ def _attempt(volumes: Mapping[int, Volume], *, tryboot: bool, key: RSAPublicKey 
     lacks = []
     for number in _walk(wanted, volumes):
         try:
+            if number not in volumes:
+                raise FirmwareError("is not there or no FAT")
             return _boot_from(number, volumes[number], trial=tryboot, other_name=tryboot and not a_b, key=key, log=log)
-        except KeyError:
-            reason = "is not there or no FAT"
         except FirmwareError as error:
-            reason = error.message
-        log(f"partition {number} cannot be booted: it {reason}")
-        lacks.append(f"partition {number} {reason}")
+            log(f"partition {number} cannot be booted: it {error.message}")
+            lacks.append(f"partition {number} {error.message}")
     raise FirmwareError(
         f"nothing on this disk can be booted: {'; '.join(lacks)}", hint="build the image again: provision image build"
     )
