@@ -44,7 +44,7 @@ def lab() -> None:
     provision lab up -n 2            make and boot edge-01 and edge-02
     provision apply -i lab           provision them: the lab writes an inventory of its own
     provision lab ssh edge-01        log in
-    provision lab cut edge-01        pull the plug; lab start edge-01 boots it again
+    provision lab power edge-01 cut  pull the plug; lab start edge-01 boots it again
     provision lab down --all         remove them with their disks
     """
 
@@ -56,6 +56,12 @@ def lab() -> None:
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Disk image for new devices. Default: the newest build for virtual devices in out/.",
+)
+@click.option(
+    "--boot-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Public key (PEM) for new devices: they boot only a boot.img that it signed.",
 )
 @click.option("--name", "prefix", default="edge", show_default=True, metavar="PREFIX", help="Begin of the names.")
 @click.option(
@@ -71,14 +77,30 @@ def lab() -> None:
     "--cpus", type=click.IntRange(1, 8), default=1, show_default=True, metavar="N", help="Processors of a new device."
 )
 @timeout_option
-def up(count: int | None, image: Path | None, prefix: str, memory_mib: int, cpus: int, timeout_s: float) -> None:
+def up(
+    count: int | None,
+    image: Path | None,
+    boot_key: Path | None,
+    prefix: str,
+    memory_mib: int,
+    cpus: int,
+    timeout_s: float,
+) -> None:
     """Make and boot devices: missing ones are made, stopped ones started, running ones left alone.
 
     Returns when every device lets you log in. Its SSH host key is read from its serial console and pinned.
     """
     from hatfleet import lab as api
 
-    ready = api.up(count, image=image, prefix=prefix, memory_mib=memory_mib, cpus=cpus, timeout_s=timeout_s)
+    ready = api.up(
+        count,
+        image=image,
+        boot_key=boot_key,
+        prefix=prefix,
+        memory_mib=memory_mib,
+        cpus=cpus,
+        timeout_s=timeout_s,
+    )
     _print_table([_row(device) for device in ready])
     say(f"next: provision apply -i lab · provision lab ssh {ready[0].name}")
 
@@ -155,7 +177,7 @@ def stop(name: str) -> None:
 @device_argument
 @timeout_option
 def reboot(name: str, timeout_s: float) -> None:
-    """Switch a device off and on again; kernel and command line are read anew from its boot partition."""
+    """Switch a device off cleanly and on again."""
     from hatfleet import lab as api
 
     _print_table([_row(api.reboot(name, timeout_s=timeout_s))])
@@ -163,10 +185,25 @@ def reboot(name: str, timeout_s: float) -> None:
 
 @lab.command()
 @device_argument
-def cut(name: str) -> None:
-    """Pull a device's plug: no shutdown, the disk keeps what had reached it."""
+@click.argument("action", type=click.Choice(["cut", "reset"]))
+@click.option("--tryboot", is_flag=True, help="With reset: set the one-shot flag, so that this boot is a trial.")
+def power(name: str, action: str, tryboot: bool) -> None:
+    """Pull a device's plug (cut) or press its reset button (reset); neither is a clean shutdown.
+
+    \b
+    cut    the device is off; its disk keeps what had reached it, the tryboot flag is lost
+    reset  it comes up again by itself, through the firmware stage
+
+    A reset does not wait: provision lab start NAME returns when one can log in again.
+    """
     from hatfleet import lab as api
 
+    if action == "reset":
+        api.reset(name, tryboot=tryboot)
+        say(f"{name}: reset{', the next boot is a trial' if tryboot else ''}; see: provision lab console -f {name}")
+        return
+    if tryboot:
+        raise click.UsageError("--tryboot goes with reset: a power cut loses the flag")
     say(f"{name}: power cut" if api.cut(name) else f"{name}: was off")
 
 

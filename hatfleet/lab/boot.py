@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hatfleet.common.errors import HatfleetError
-from hatfleet.lab import process
+from hatfleet.lab import machine
 from hatfleet.lab.access import try_login
 from hatfleet.lab.console import ConsoleReader, fatal_reason, host_key
 from hatfleet.lab.device import Device
@@ -118,7 +118,7 @@ class Boot:
         """Return the new console lines, or raise if there is no point in waiting any longer."""
         if self.stop.is_set():
             raise StoppedError(f"{self.device.name}: given up")
-        running = process.running_pid(self.device.pid_file) is not None
+        running = machine.is_running(self.device)
         lines = self.reader.lines()
         if reason := self._look_for_failure(lines):
             raise self._error(reason)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from hatfleet.common.errors import HatfleetError, InputError
 from hatfleet.common.progress import Step, say
-from hatfleet.lab import machine, process
+from hatfleet.lab import machine
 from hatfleet.lab.boot import Boot, BootError
 from hatfleet.lab.console import ConsoleReader
-from hatfleet.lab.device import Device, device_lock, devices, find_device, load_device, pid_file, remove_folder
+from hatfleet.lab.device import Device, device_lock, devices, find_device, load_device, remove_folder
 from hatfleet.lab.images import LabImage, check_unchanged
 from hatfleet.lab.inventory import update_inventory
 
@@ -25,6 +25,7 @@ class Template:
     image: LabImage
     memory_mib: int
     cpus: int
+    boot_key: str | None = None
 
 
 def bring_up(names: list[str], template: Template | None, timeout_s: float, shown: Step) -> list[Device]:
@@ -54,7 +55,7 @@ def bring_up(names: list[str], template: Template | None, timeout_s: float, show
             raise
         except BaseException:
             for name in off:
-                process.kill(pid_file(name))
+                machine.cut(name)
             for name in fresh:
                 remove_folder(name)
             update_inventory()
@@ -71,7 +72,7 @@ def _never_up(name: str) -> bool:
 def _make(name: str, template: Template | None) -> None:
     if template is None:
         raise InputError(f"{name} never came up, so there is nothing to start", hint="make it anew: provision lab up")
-    process.kill(pid_file(name))
+    machine.cut(name)
     remove_folder(name)
     device = Device(
         name=name,
@@ -80,6 +81,7 @@ def _make(name: str, template: Template | None) -> None:
         user=template.image.user,
         memory_mib=template.memory_mib,
         cpus=template.cpus,
+        boot_key=template.boot_key,
         port=machine.free_port(other.port for other in devices()),
     )
     device.folder.mkdir(parents=True, mode=0o700)
@@ -111,7 +113,7 @@ def _wait_for_all(members: list[Device], off: list[str], timeout_s: float, shown
             give_up.set()
             # A login attempt ends at once when its other end is gone.
             for name in off:
-                process.kill(pid_file(name))
+                machine.cut(name)
             raise
     _raise_errors(futures)
 
@@ -124,7 +126,7 @@ def _switch_on(boot: Boot) -> None:
         boot.wait_for_key()
         boot.wait_for_login()
     except BaseException:
-        process.kill(boot.device.pid_file)
+        machine.cut(boot.device.name)
         raise
 
 

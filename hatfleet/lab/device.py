@@ -43,6 +43,8 @@ class Device(BaseModel):
     """The SSH port on the loopback address."""
     host_key: str | None = None
     """The SSH host key, pinned when the device first came up; None until then."""
+    boot_key: str | None = None
+    """The public key (PEM) that boot.img must be signed with; None: the device boots anything."""
 
     @property
     def folder(self) -> Path:
@@ -63,6 +65,11 @@ class Device(BaseModel):
     def pid_file(self) -> Path:
         """Where QEMU notes its process id."""
         return pid_file(self.name)
+
+    @property
+    def supervisor_pid_file(self) -> Path:
+        """Where the supervisor notes its process id: the device is on as long as this process runs."""
+        return supervisor_pid_file(self.name)
 
     def save(self) -> None:
         """Write the record."""
@@ -138,6 +145,11 @@ def find_device(name: str) -> Device | None:
 def pid_file(name: str) -> Path:
     """Return where the QEMU of a device notes its process id; needs no record, which may be damaged."""
     return lab_dir() / name / "qemu.pid"
+
+
+def supervisor_pid_file(name: str) -> Path:
+    """Return where the supervisor of a device notes its process id; needs no record."""
+    return lab_dir() / name / "supervisor.pid"
 
 
 def remove_folder(name: str) -> None:

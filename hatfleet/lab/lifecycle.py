@@ -11,7 +11,7 @@ from hatfleet.common.errors import InputError
 from hatfleet.common.progress import say, step
 from hatfleet.common.run import require_tool
 from hatfleet.common.site import Site
-from hatfleet.lab import machine, process
+from hatfleet.lab import machine
 from hatfleet.lab.bringup import Template, bring_up
 from hatfleet.lab.device import (
     Device,
@@ -21,9 +21,9 @@ from hatfleet.lab.device import (
     folder_names,
     lab_dir,
     load_device,
-    pid_file,
     remove_folder,
 )
+from hatfleet.lab.firmware.signature import load_key
 from hatfleet.lab.images import LabImage, find_image
 from hatfleet.lab.inventory import update_inventory
 from hatfleet.lab.machine import is_running
@@ -57,6 +57,7 @@ def up(
     count: int | None = None,
     *,
     image: Path | None = None,
+    boot_key: Path | None = None,
     prefix: str = "edge",
     memory_mib: int = DEFAULT_MEMORY_MIB,
     cpus: int = DEFAULT_CPUS,
@@ -68,6 +69,7 @@ def up(
     Args:
         count: How many; default: all there are with this prefix, at least one.
         image: The disk image for new devices; default: the newest build for virtual devices in the site.
+        boot_key: A public key (PEM) for new devices: they boot only what it signed (boot.sig).
         prefix: Begin of the device names.
         memory_mib: Memory of a new device.
         cpus: Processors of a new device.
@@ -78,7 +80,7 @@ def up(
         The devices, in the order of their names.
 
     Raises:
-        InputError: no image, unusable image, not enough memory or disk space, count out of range.
+        InputError: no image, unusable image or key, not enough memory or disk space, count out of range.
         BootError: a device did not come up. It is switched off again; its console log is kept.
     """
     known = {device.name: device for device in devices()}
@@ -87,7 +89,8 @@ def up(
     names = device_names(prefix, count)
     _require_tools()
     wanted = _image_for_new(names, known, image, site or Site.find())
-    template = Template(wanted, memory_mib, cpus) if wanted else None
+    pinned = _read_boot_key(boot_key, names, known)
+    template = Template(wanted, memory_mib, cpus, pinned) if wanted else None
     _check_resources(names, known, template)
     with step(f"boot {', '.join(names)}") as shown:
         return bring_up(names, template, timeout_s, shown)
@@ -130,13 +133,26 @@ def reboot(name: str, *, timeout_s: float = BOOT_TIMEOUT_S) -> Device:
 
 
 def cut(name: str) -> bool:
-    """Pull a device's plug; its disk keeps what had reached it. Return whether it was running.
+    """Pull a device's plug; its disk keeps what had reached it, the tryboot flag is lost. Return whether it was on.
 
     Raises:
         InputError: unknown device.
     """
     # No lock: somebody who pulls a plug does not wait for whoever is just booting the device.
-    return machine.cut(load_device(name))
+    return machine.cut(load_device(name).name)
+
+
+def reset(name: str, *, tryboot: bool = False) -> None:
+    """Press a device's reset button: no shutdown; it comes up again by itself, through the firmware stage.
+
+    Args:
+        name: The device.
+        tryboot: Set the one-shot tryboot flag, as the device itself may do: its next boot is a trial.
+
+    Raises:
+        InputError: unknown device, or it is off.
+    """
+    machine.reset(load_device(name), tryboot=tryboot)
 
 
 def down(names: Sequence[str] | None = None) -> list[str]:
@@ -151,7 +167,7 @@ def down(names: Sequence[str] | None = None) -> list[str]:
     chosen = folder_names(names)
     for name in chosen:
         with device_lock(name, say):
-            process.kill(pid_file(name))
+            machine.cut(name)
             remove_folder(name)
     update_inventory()
     return chosen
@@ -162,6 +178,8 @@ def _require_tools() -> None:
         ("qemu-system-aarch64", "qemu-system-arm"),
         ("qemu-img", "qemu-utils"),
         ("mcopy", "mtools"),
+        ("fdtput", "device-tree-compiler"),
+        ("setpriv", "util-linux"),
         ("ssh", "openssh-client"),
     ):
         require_tool(tool, package)
@@ -180,6 +198,25 @@ def _image_for_new(names: list[str], known: dict[str, Device], given: Path | Non
                 hint=f"remove it first: provision lab down {name}",
             )
     return image
+
+
+def _read_boot_key(given: Path | None, names: list[str], known: dict[str, Device]) -> str | None:
+    """Return the text of the key file; None when none was named."""
+    if given is None:
+        return None
+    try:
+        text = given.read_text(errors="replace")
+    except OSError as error:
+        raise InputError(f"there is no key file {given}: {error.strerror}", hint="give a public key in PEM") from error
+    load_key(text.encode(), given)
+    for name in names:
+        device = known.get(name)
+        if device and device.host_key and device.boot_key != text:
+            raise InputError(
+                f"{name} was made {'with another key' if device.boot_key else 'without a key'} for boot.sig",
+                hint=f"remove it first: provision lab down {name}",
+            )
+    return text
 
 
 def _check_resources(names: list[str], known: dict[str, Device], template: Template | None) -> None:

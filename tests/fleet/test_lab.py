@@ -88,7 +88,7 @@ def test_after_a_power_cut_the_device_boots_from_its_own_disk_and_boot_partition
         f"sed -i 's/$/ lab.test=1/' {cmdline}; sync; mount -o remount,ro /boot/firmware",
     )
     before = listed(provision)[name]
-    provision("lab", "cut", name)
+    provision("lab", "power", name, "cut")
     assert listed(provision)[name]["state"] == "stopped"
     assert "is off" in provision("lab", "ssh", name, "true", expect=2).stderr
 

@@ -58,7 +58,7 @@ def test_a_powered_off_device_is_unreachable_and_the_other_is_done(
     applied: tuple[str, ...], provision: Provision, run_json: Callable[..., Any]
 ) -> None:
     gone, there = applied[1], applied[0]
-    provision("lab", "cut", gone)
+    provision("lab", "power", gone, "cut")
     try:
         report = run_json("apply", "-i", "lab", expect=3)
         assert {host["name"]: host["state"] for host in report["hosts"]} == {there: "ok", gone: "unreachable"}

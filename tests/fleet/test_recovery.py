@@ -68,7 +68,7 @@ def test_a_power_cut_in_mid_apply_leaves_whole_files_and_the_next_run_completes(
     assert process.stdout
     while '"op-started"' not in (line := process.stdout.readline()):
         assert line, "the run ended before anything was changed"
-    provision("lab", "cut", device)
+    provision("lab", "power", device, "cut")
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (1, 3), errors
     provision("lab", "start", device)

@@ -13,17 +13,31 @@ SECTOR = 512
 FAT_START = 64
 FAT_SECTORS = 2880
 
-_PRINT_AND_HALT = struct.pack(
-    "<8I",
-    0xD2A12000,  # movz x0, #0x900, lsl #16   the PL011 of QEMU's virt machine
-    0x100000E1,  # adr x1, text
-    0x38401422,  # next: ldrb w2, [x1], #1
-    0x34000062,  # cbz w2, halt
-    0xB9000002,  # str w2, [x0]
-    0x17FFFFFD,  # b next
-    0xD503207F,  # halt: wfi
-    0x17FFFFFF,  # b halt
-)
+_NOP = 0xD503201F
+
+#: What the kernel does after its text: PSCI calls (Arm DEN 0022) by the conduit of QEMU's virt machine.
+_ENDS = {
+    "halt": (_NOP, _NOP, _NOP),
+    "off": (0x52800100, 0x72B08000, 0xD4000002),  # SYSTEM_OFF: movz w0, #8; movk w0, #0x8400, lsl #16; hvc #0
+    "reset": (0x52800120, 0x72B08000, 0xD4000002),  # SYSTEM_RESET: movz w0, #9; …
+}
+
+
+def tiny_kernel(text: str, end: str = "halt") -> bytes:
+    """A "kernel" that says ``text`` and then halts, switches the machine off or resets it."""
+    code = struct.pack(
+        "<11I",
+        0xD2A12000,  # movz x0, #0x900, lsl #16   the PL011 of QEMU's virt machine
+        0x10000141,  # adr x1, text
+        0x38401422,  # next: ldrb w2, [x1], #1
+        0x34000062,  # cbz w2, end
+        0xB9000002,  # str w2, [x0]
+        0x17FFFFFD,  # b next
+        *_ENDS[end],
+        0xD503207F,  # halt: wfi
+        0x17FFFFFF,  # b halt
+    )
+    return code + text.encode() + b"\0"
 
 
 def mbr(*entries: tuple[int, int, int]) -> bytes:
@@ -35,7 +49,7 @@ def mbr(*entries: tuple[int, int, int]) -> bytes:
 def tiny_image(path: Path, text: str, *, leave_out: str = "", cmdline: str = "console=ttyAMA0\n") -> Path:
     """Write a bootable disk image that says ``text``."""
     content = {
-        "vmlinuz": _PRINT_AND_HALT + text.encode() + b"\0",
+        "vmlinuz": tiny_kernel(text),
         "initrd.img": b"none",
         "cmdline.txt": cmdline.encode(),
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hatfleet.common.errors import InputError, MissingToolError
 from hatfleet.common.site import Site
 from hatfleet.fleet.inventory.load import inventory_paths, load_inventory, select_hosts
 from hatfleet.fleet.resolve import resolve_hosts
-from hatfleet.lab import access, lifecycle, machine, process
+from hatfleet.lab import access, lifecycle, machine, process, qemu
 from hatfleet.lab.device import Device, device_names, devices, lab_dir, load_device
 from hatfleet.lab.firmware import BootFiles
 from hatfleet.lab.images import check_unchanged, find_image
@@ -142,8 +143,8 @@ def test_the_command_line_of_the_boot_partition_comes_first_and_commas_in_paths_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "a,b"))
-    boot = BootFiles(Path("vmlinuz"), Path("initrd"), "root=/dev/vda2 ro")
-    words = machine.arguments(record("edge-01"), boot)
+    boot = BootFiles(Path("vmlinuz"), Path("initrd"), "root=/dev/vda2 ro", partition=2)
+    words = qemu.arguments(record("edge-01"), boot, Path("device.dtb"), qemu.Lines(8, 9))
     given = words[words.index("-append") + 1]
     assert given.split()[:2] == ["root=/dev/vda2", "ro"]
     assert "a,,b" in words[words.index("-drive") + 1]
@@ -163,6 +164,20 @@ def test_a_process_that_names_our_pid_file_is_ours_and_can_be_killed(
     assert process.kill(pid_file)
     assert process.running_pid(pid_file) is None
     assert process.wait_ended(pid_file, 0)
+
+
+def test_a_supervisor_is_ours_by_its_module_and_its_own_pid_file(
+    tmp_path: Path, impostor: list[subprocess.Popen[bytes]]
+) -> None:
+    pid_file, other = tmp_path / "supervisor.pid", tmp_path / "other.pid"
+    impostor.append(run_as("python", process.SUPERVISOR, "edge-01", str(pid_file)))
+    for path in (pid_file, other):
+        path.write_text(f"{impostor[0].pid}\n")
+    assert process.running_pid(pid_file) == impostor[0].pid
+    assert process.running_pid(other) is None
+    assert not process.send(other, signal.SIGKILL)
+    assert process.send(pid_file, signal.SIGKILL)
+    assert impostor[0].wait(10) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
@@ -334,9 +349,26 @@ def test_ssh_to_a_device_that_is_off_says_how_to_start_it() -> None:
     assert "lab start edge-01" in str(error.hint)
 
 
-@pytest.mark.parametrize("command", ["ssh", "console", "start", "stop", "reboot", "cut", "down"])
+@pytest.mark.parametrize("command", ["ssh", "console", "start", "stop", "reboot", "down"])
 def test_every_command_refuses_an_unknown_device(command: str) -> None:
     assert isinstance(invoke(command, "edge-01")[2], InputError)
+
+
+@pytest.mark.parametrize("action", ["cut", "reset"])
+def test_power_refuses_an_unknown_device(action: str) -> None:
+    assert isinstance(invoke("power", "edge-01", action)[2], InputError)
+
+
+def test_a_device_that_is_off_cannot_be_reset() -> None:
+    record("edge-01")
+    error = invoke("power", "edge-01", "reset")[2]
+    assert isinstance(error, InputError)
+    assert "lab start edge-01" in str(error.hint)
+
+
+def test_the_tryboot_flag_does_not_go_with_a_power_cut() -> None:
+    record("edge-01")
+    assert invoke("power", "edge-01", "cut", "--tryboot")[0] == 2
 
 
 def test_missing_qemu_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ from hatfleet.lab import lifecycle, machine, process
 from hatfleet.lab.boot import BootError, HostKeyChangedError
 from hatfleet.lab.device import Device, devices, lab_dir, load_device
 from hatfleet.lab.images import open_image
-from tests.unit.lab_tiny import key_line, some_key, tiny_image
+from tests.unit.lab_disks import autoboot, boot_sig, make_disk, make_fat, make_key, public_pem, slot
+from tests.unit.lab_tiny import key_line, some_key, tiny_image, tiny_kernel
 
 PANIC = "Kernel panic - not syncing: no root\n"
 
@@ -29,20 +30,28 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = tmp_path / ("deep" * 20)
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     yield folder
-    pids = [pid for each in devices() if (pid := process.running_pid(each.pid_file))]
+    pids = [pid for each in devices() for pid in running(each)]
     lifecycle.down()
-    assert not [pid for pid in pids if is_qemu(pid)]
+    assert not [pid for pid in pids if is_ours(pid)]
 
 
-def is_qemu(pid: int) -> bool:
+def running(device: Device) -> list[int]:
+    found = [process.running_pid(path) for path in (device.supervisor_pid_file, device.pid_file)]
+    return [pid for pid in found if pid is not None]
+
+
+def is_ours(pid: int) -> bool:
     try:
-        return b"qemu-system" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+    return b"qemu-system" in words or process.SUPERVISOR.encode() in words
 
 
-def up(image: Path, count: int = 1, timeout_s: float = 20.0) -> list[Device]:
-    return lifecycle.up(count, image=image, memory_mib=64, cpus=1, timeout_s=timeout_s, site=Site(image.parent))
+def up(image: Path, count: int = 1, timeout_s: float = 20.0, boot_key: Path | None = None) -> list[Device]:
+    return lifecycle.up(
+        count, image=image, boot_key=boot_key, memory_mib=64, cpus=1, timeout_s=timeout_s, site=Site(image.parent)
+    )
 
 
 def existing(image: Path, *, host_key: str | None = f"ssh-ed25519 {some_key('B')}") -> Device:
@@ -72,7 +81,7 @@ def test_a_panic_ends_the_wait_at_once_and_the_device_is_off(tmp_path: Path) -> 
     assert "    booting" in str(caught.value)
     (device,) = devices()
     assert not machine.is_running(device)
-    assert device.console_log.read_bytes().startswith(b"booting")
+    assert device.console_log.read_text().splitlines()[-2:] == ["booting", PANIC.strip()]
 
 
 def test_an_error_shows_what_led_to_the_panic_not_what_came_after(tmp_path: Path) -> None:
@@ -126,9 +135,10 @@ def test_a_port_that_was_taken_meanwhile_is_replaced(tmp_path: Path) -> None:
 
 
 def test_what_qemu_says_when_it_does_not_start_reaches_the_user(tmp_path: Path) -> None:
-    device = existing(tiny_image(tmp_path / "x.img", "hello\n"))
+    device = existing(tiny_image(tmp_path / "x.img", "hello\n")).model_copy(update={"cpus": 4000})
+    device.save()
     with pytest.raises(HatfleetError, match=r"QEMU does not start edge-01: .*SMP CPUs 4000"):
-        machine.start(device.model_copy(update={"cpus": 4000}))
+        machine.start(device)
 
 
 def test_the_ssh_port_listens_on_the_loopback_address_only(tmp_path: Path) -> None:
@@ -159,11 +169,11 @@ def test_ctrl_c_leaves_nothing_running_and_nothing_half_made(tmp_path: Path) -> 
         "except KeyboardInterrupt: sys.exit(130)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(image)], stderr=subprocess.DEVNULL)
-    wait_for(lambda: len([each for each in devices() if machine.is_running(each)]) == 2, "two running devices")
-    pids = [process.running_pid(device.pid_file) or 0 for device in devices()]
+    wait_for(lambda: [len(running(each)) for each in devices()] == [2, 2], "two running devices")
+    pids = [pid for device in devices() for pid in running(device)]
     child.send_signal(signal.SIGINT)
     assert child.wait(20) == 130
-    assert not [pid for pid in pids if is_qemu(pid)]
+    assert not [pid for pid in pids if is_ours(pid)]
     assert devices() == []
     assert not (lab_dir() / "edge-01").exists()
 
@@ -195,3 +205,119 @@ def test_a_device_whose_image_changed_is_not_started(tmp_path: Path) -> None:
     tiny_image(image, "other\n")
     with pytest.raises(InputError, match="has changed"):
         lifecycle.start("edge-01")
+
+
+# --- power and reset ---
+
+
+def two_slots(path: Path, a: bytes, b: bytes) -> Path:
+    """An image in our layout with a tiny kernel in each slot; autoboot.txt: A, on trial B."""
+    return make_disk(path, {1: {"autoboot.txt": autoboot()}, 2: slot(vmlinuz=a), 3: slot(vmlinuz=b)})
+
+
+def said(device: Device, line: str) -> int:
+    """How often a line stands on the console."""
+    return device.console_log.read_text().splitlines().count(line)
+
+
+def test_a_reset_from_inside_goes_through_the_firmware_stage_and_a_trial_is_over_after_it(tmp_path: Path) -> None:
+    """Slot B resets the machine at once, as a broken trial does."""
+    image = two_slots(tmp_path / "x.img", tiny_kernel("this is A\n"), tiny_kernel("this is B\n", "reset"))
+    device = machine.start(existing(image))
+    wait_for(lambda: said(device, "this is A") == 1, "slot A")
+    before = process.running_pid(device.supervisor_pid_file)
+    lifecycle.reset("edge-01", tryboot=True)
+    wait_for(lambda: said(device, "this is A") == 2, "slot A again")
+    assert said(device, "this is B") == 1
+    assert said(device, "firmware: partition 3 is chosen by autoboot.txt") == 1
+    assert said(device, "firmware: partition 2 is chosen by autoboot.txt") == 2
+    assert machine.is_running(device)
+    assert process.running_pid(device.supervisor_pid_file) == before
+
+
+def test_the_reset_button_needs_no_answer_from_inside_and_leaves_the_slot_as_it_is(tmp_path: Path) -> None:
+    image = two_slots(tmp_path / "x.img", tiny_kernel("this is A\n"), tiny_kernel("this is B\n"))
+    device = machine.start(existing(image))
+    wait_for(lambda: said(device, "this is A") == 1, "slot A")
+    lifecycle.reset("edge-01")
+    wait_for(lambda: said(device, "this is A") == 2, "slot A again")
+    lifecycle.reset("edge-01", tryboot=True)
+    wait_for(lambda: said(device, "this is B") == 1, "slot B")
+    lifecycle.reset("edge-01")
+    wait_for(lambda: said(device, "this is A") == 3, "slot A after the trial")
+    assert said(device, "this is B") == 1
+
+
+def test_a_line_that_a_reset_cut_off_is_not_joined_with_the_firmwares(tmp_path: Path) -> None:
+    device = machine.start(existing(two_slots(tmp_path / "x.img", tiny_kernel("half a line"), b"")))
+    wait_for(lambda: said(device, "half a line") == 1, "slot A")
+    lifecycle.reset("edge-01")
+    wait_for(lambda: said(device, "half a line") == 2, "slot A again")
+    assert said(device, "firmware: partition 2 is chosen by autoboot.txt") == 2
+
+
+def test_a_device_that_switches_itself_off_is_off_and_leaves_no_process(tmp_path: Path) -> None:
+    image = two_slots(tmp_path / "x.img", tiny_kernel("bye\n", "off"), b"")
+    device = machine.start(existing(image))
+    wait_for(lambda: not machine.is_running(device), "the device to be off")
+    assert said(device, "bye") == 1
+    assert not device.supervisor_pid_file.exists()
+    with pytest.raises(InputError, match="is off"):
+        lifecycle.reset("edge-01")
+
+
+def test_why_a_disk_cannot_be_booted_stands_on_the_console(tmp_path: Path) -> None:
+    device = existing(two_slots(tmp_path / "x.img", tiny_kernel("this is A\n"), b""))
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -z 0 32M", device.disk], check=True, capture_output=True)
+    with pytest.raises(HatfleetError, match="no partition table"):
+        machine.start(device)
+    assert "firmware: halted: the disk has no partition table" in device.console_log.read_text()
+    assert not machine.is_running(device)
+
+
+@pytest.mark.parametrize("killed", ["supervisor_pid_file", "pid_file"])
+def test_whichever_process_is_killed_the_other_ends_and_the_device_can_be_started_again(
+    tmp_path: Path, killed: str
+) -> None:
+    device = machine.start(existing(tiny_image(tmp_path / "x.img", "hello\n")))
+    pids = running(device)
+    assert len(pids) == 2
+    assert process.kill(getattr(device, killed))
+    wait_for(lambda: not [pid for pid in pids if is_ours(pid)], "both processes to end")
+    assert not machine.is_running(device)
+    machine.start(device)
+    assert len(running(device)) == 2
+
+
+def test_a_device_with_a_pinned_key_boots_only_what_that_key_signed(tmp_path: Path) -> None:
+    key = make_key()
+    pem = tmp_path / "owner.pub"
+    pem.write_bytes(public_pem(key))
+    unsigned = two_slots(tmp_path / "x.img", tiny_kernel("unsigned\n"), b"")
+    with pytest.raises(HatfleetError, match=r"partition 2 has no boot\.img"):
+        up(unsigned, boot_key=pem)
+    lifecycle.down()
+    ramdisk = make_fat(tmp_path / "boot.img", slot(vmlinuz=tiny_kernel(PANIC)), size_bytes=1 << 20).read_bytes()
+    files = {"config.txt": b"boot_ramdisk=1\n", "boot.img": ramdisk, "boot.sig": boot_sig(ramdisk, key)}
+    signed = make_disk(tmp_path / "y.img", {1: {"autoboot.txt": autoboot()}, 2: files, 3: None})
+    with pytest.raises(BootError, match="the kernel panicked"):
+        up(signed, boot_key=pem)
+    assert load_device("edge-01").boot_key == pem.read_text()
+
+
+def test_a_key_file_that_is_missing_or_none_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    image = tiny_image(tmp_path / "x.img", "hello\n")
+    with pytest.raises(InputError, match="no key file"):
+        up(image, boot_key=tmp_path / "missing.pub")
+    with pytest.raises(InputError, match="no public key"):
+        up(image, boot_key=image)
+    assert devices() == []
+
+
+def test_an_existing_device_does_not_change_its_key(tmp_path: Path) -> None:
+    pem = tmp_path / "owner.pub"
+    pem.write_bytes(public_pem(make_key()))
+    image = tiny_image(tmp_path / "x.img", "hello\n")
+    existing(image)
+    with pytest.raises(InputError, match="made without a key"):
+        up(image, boot_key=pem)
