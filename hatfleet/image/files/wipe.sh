@@ -7,7 +7,10 @@ set -eu
 mark='hatfleet: data has no file system yet'
 mark_block=1024
 
-data=$(readlink -f /dev/disk/by-slot/data)
+# shellcheck disable=SC1091,SC2154  # made with the image
+. /usr/lib/hatfleet/layout
+# shellcheck disable=SC2154
+data=$(findfs "PARTUUID=$data_partuuid")
 disk=/dev/$(basename "$(dirname "$(readlink -f "/sys/class/block/$(basename "$data")")")")
 printf '%s' "$mark" | dd of="$disk" bs=4096 seek="$mark_block" conv=notrunc,fsync 2>/dev/null
 echo "hatfleet-wipe: the next boot makes /var anew"
