@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hatfleet.common.errors import InputError, Where
 from hatfleet.image.bootfiles import BootFile, boot_image, boot_sig, load_signing_key
 from hatfleet.image.bootfiles import ramdisk as ramdisk_module
+from hatfleet.image.tools import HostTools
 
 EPOCH_S = 1754697600
 WHERE = Where(Path("edge.yaml"), 9, "secure_boot.key")
@@ -93,7 +94,7 @@ def make_image(image: Path, work: Path, kernel: bytes = b"kernel") -> str:
     (work / "kernel").write_bytes(kernel)
     files = [BootFile("vmlinuz", work / "kernel"), BootFile("overlays/a.dtbo", work / "kernel")]
     contents = {"config.txt": b"kernel=vmlinuz\n", "cmdline-a.txt": b"quiet\n"}
-    return boot_image(image, files, contents, volume_id=7, epoch_s=EPOCH_S, log=work / "log")
+    return boot_image(image, files, contents, volume_id=7, epoch_s=EPOCH_S, tools=HostTools(), log=work / "log")
 
 
 def test_boot_image_is_a_sound_fat_with_everything_in_it(tmp_path: Path) -> None:

@@ -10,12 +10,15 @@ import pytest
 
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
-from hatfleet.image import build
+from hatfleet.image import build, cache
+from hatfleet.image.bootstage import require_room
+from hatfleet.image.lock import Lock, LockedPackage
+from hatfleet.image.machine import host_arch
 from hatfleet.image.recipe import Layout, Recipe, load_recipe
-from hatfleet.image.stages import _require_room, plan
+from hatfleet.image.stages import plan, wanted_packages
 from hatfleet.image.store import Store
 
-ALL = ["bootstrap", "initramfs", "provision", "boot", "system", "disk"]
+ALL = ["tools", "packages", "bootstrap", "initramfs", "provision", "system", "boot", "disk", "release"]
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def recipe(site: Site) -> Recipe:
 
 def make_everything(recipe: Recipe, site: Site) -> None:
     """Record a build without doing the work: every output there, with the keys of now."""
-    stages = plan(recipe, site, build.store())
+    stages = plan(recipe, site, build.store(), None).stages
     for stage in stages:
         build.store().make(stage.name, stage.key, stage.inputs, recipe.name, lambda work: None)
     build._remember(recipe.name, stages)
@@ -46,7 +49,7 @@ def would_run(recipe: Recipe, site: Site) -> list[str]:
 
 
 def test_packages_come_from_platform_recipe_and_roles(recipe: Recipe, site: Site) -> None:
-    first = plan(replace(recipe, packages=("vim-tiny",)), site, build.store())[0]
+    first = plan(replace(recipe, packages=("vim-tiny",)), site, build.store(), None).stages[1]
     assert {"linux-image-cloud-arm64", "nano", "vim-tiny", "systemd-sysv"} <= set(first.inputs["packages"].split())
 
 
@@ -60,22 +63,24 @@ def test_a_changed_role_runs_neither_bootstrap_nor_initramfs(recipe: Recipe, sit
     make_everything(recipe, site)
     with (site.root / "roles" / "paint" / "__init__.py").open("a") as handle:
         handle.write("# changed\n")
-    assert would_run(recipe, site) == ["provision", "boot", "system", "disk"]
+    assert would_run(recipe, site) == ["provision", "system", "boot", "disk", "release"]
     reasons = {status.name: status.reason for status in build.explain(recipe, site)}
     assert reasons["provision"] == "changed: role paint"
     assert reasons["system"] == "changed: stage provision"
 
 
-def test_a_changed_size_runs_only_what_it_sizes(recipe: Recipe, site: Site) -> None:
+def test_a_changed_size_is_named(recipe: Recipe, site: Site) -> None:
     make_everything(recipe, site)
     larger = replace(recipe, layout=Layout(system_mib=768))
-    assert would_run(larger, site) == ["system", "disk"]
-    assert "size" in {s.name: s for s in build.explain(larger, site)}["system"].reason
+    assert would_run(larger, site) == ALL[ALL.index("system") :]
+    reasons = {status.name: status.reason for status in build.explain(larger, site)}
+    assert reasons["system"] == "changed: size"
+    assert reasons["disk"] == "changed: stage boot, stage system, layout"
 
 
 def test_a_new_package_runs_everything(recipe: Recipe, site: Site) -> None:
     make_everything(recipe, site)
-    assert would_run(replace(recipe, packages=("vim-tiny",)), site) == ALL
+    assert would_run(replace(recipe, packages=("vim-tiny",)), site) == ALL[1:]
 
 
 def test_a_changed_setting_is_named(recipe: Recipe, site: Site) -> None:
@@ -87,27 +92,40 @@ def test_a_changed_setting_is_named(recipe: Recipe, site: Site) -> None:
 
 def test_a_cleaned_output_is_explained(recipe: Recipe, site: Site) -> None:
     make_everything(recipe, site)
-    build.clean(everything=True)
+    cache.prune(build.store(), everything=True)
     assert {status.reason for status in build.explain(recipe, site)} == {"its output was cleaned away"}
 
 
-def test_clean_keeps_the_newest_build_of_each_recipe(recipe: Recipe, site: Site) -> None:
+def test_a_damaged_output_is_explained_and_runs_again(recipe: Recipe, site: Site) -> None:
     make_everything(recipe, site)
-    make_everything(replace(recipe, layout=Layout(system_mib=768)), site)
-    count, _ = build.clean(everything=False)
-    assert count == 2  # system and disk of the first build
-    assert would_run(replace(recipe, layout=Layout(system_mib=768)), site) == []
+    planned = plan(recipe, site, build.store(), None)
+    (planned.folder("system") / "strange").write_text("x")
+    statuses = {status.name: status for status in build.explain(recipe, site)}
+    assert would_run(recipe, site) == ["system"]
+    assert statuses["system"].reason == "its output is not as it was made: strange is not its own"
+
+
+def test_with_a_lock_the_packages_are_the_lock_s(recipe: Recipe, site: Site) -> None:
+    wanted = wanted_packages(recipe, site)
+    one = LockedPackage(name="nano", version="8.4-1", arch="arm64", sha256="0" * 64, size_bytes=1)
+    lock = Lock(suite="trixie", arch="arm64", wanted=wanted, packages=(one,), tools_arch=host_arch(), tools=(one,))
+    stages = {stage.name: stage for stage in plan(recipe, site, build.store(), lock).stages}
+    assert stages["packages"].inputs["packages"] == stages["tools"].inputs["packages"] == "nano=8.4-1"
+    unlocked = {stage.name: stage for stage in plan(recipe, site, build.store(), None).stages}
+    assert all(stages[name].key != unlocked[name].key for name in stages)
+    with pytest.raises(InputError, match="other packages than its lock"):
+        plan(replace(recipe, packages=("vim-tiny",)), site, build.store(), lock)
 
 
 def test_a_partition_that_is_too_small_says_by_how_much_and_where(recipe: Recipe) -> None:
     with pytest.raises(InputError) as caught:
-        _require_room(recipe, "system_mib", 512, 600)
+        require_room(recipe, "system_mib", 600)
     assert caught.value.message.startswith("the partition of 512 MiB is 88 MiB too small")
     assert caught.value.where and (caught.value.where.line, caught.value.where.key) == (8, "layout.system_mib")
     assert caught.value.hint == "set layout.system_mib to 600 or more"
 
 
 def test_a_stage_output_needs_its_whole_chain(recipe: Recipe, site: Site, tmp_path: Path) -> None:
-    keys = [stage.key for stage in plan(recipe, site, Store(tmp_path))]
-    assert len(set(keys)) == len(ALL)
-    assert [stage.name for stage in plan(recipe, site, Store(tmp_path))] == ALL
+    stages = plan(recipe, site, Store(tmp_path), None).stages
+    assert len({stage.key for stage in stages}) == len(ALL)
+    assert [stage.name for stage in stages] == ALL

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import time
-import uuid
 from pathlib import Path
 
 import pytest
-from hatfleet.image.ext4 import make_ext4
-from hatfleet.image.ext4 import tree_mib as ext4_mib
 
 from hatfleet.common.errors import CommandError
 from hatfleet.image.disk import MIB
 from hatfleet.image.fat import make_fat
 from hatfleet.image.fat import tree_mib as fat_mib
+from hatfleet.image.system import Verity
+from hatfleet.image.tools import HostTools
 
 EPOCH_S = 1754697600
-IDENTITY = uuid.UUID("11111111-2222-3333-4444-555555555555")
 
 
 def make_tree(tree: Path) -> Path:
@@ -36,11 +33,8 @@ def sha256(path: Path) -> str:
 
 
 def fat(image: Path, tree: Path, log: Path, size_mib: int = 40) -> None:
-    make_fat(image, tree, size_bytes=size_mib * MIB, volume_id=0xABCD, label="BOOT", epoch_s=EPOCH_S, log=log)
-
-
-def ext4(image: Path, tree: Path, log: Path, size_mib: int = 64) -> None:
-    make_ext4(image, tree, size_bytes=size_mib * MIB, identity=IDENTITY, label="system", epoch_s=EPOCH_S, log=log)
+    size, tools = size_mib * MIB, HostTools()
+    make_fat(image, tree, size_bytes=size, volume_id=0xABCD, label="BOOT", epoch_s=EPOCH_S, tools=tools, log=log)
 
 
 def test_fat_holds_the_tree_and_is_sound(tmp_path: Path) -> None:
@@ -78,40 +72,8 @@ def test_fat_that_is_too_small_is_an_error_and_the_estimate_says_so(tmp_path: Pa
     fat(tmp_path / "image", tree, tmp_path / "log", size_mib=fat_mib(tree))
 
 
-def test_ext4_holds_the_tree_and_is_sound(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "same")
-    (tree / "kernel").chmod(0o4750)
-    (tree / "link").symlink_to("/etc/passwd")
-    ext4(tmp_path / "image", tree, tmp_path / "log")
-    subprocess.run(["/usr/sbin/e2fsck", "-fn", tmp_path / "image"], check=True, capture_output=True)
-    dump = subprocess.run(
-        ["/usr/sbin/debugfs", "-R", "stat /kernel", tmp_path / "image"], capture_output=True, text=True, check=True
-    ).stdout
-    assert "Mode:  04750" in dump
-    assert f"ctime: 0x{EPOCH_S:08x}" in dump
-    link = subprocess.run(
-        ["/usr/sbin/debugfs", "-R", "stat /link", tmp_path / "image"], capture_output=True, text=True, check=True
-    ).stdout
-    assert '"/etc/passwd"' in link
-
-
-def test_ext4_is_the_same_made_again_later(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "same")
-    ext4(tmp_path / "one", tree, tmp_path / "log")
-    archive = tmp_path / "tree.tar"
-    subprocess.run(["tar", "-C", tree, "-cf", archive, "."], check=True)
-    time.sleep(1.1)
-    shutil.rmtree(tree)
-    tree.mkdir()
-    subprocess.run(["tar", "-C", tree, "-xf", archive], check=True)
-    ext4(tmp_path / "two", tree, tmp_path / "log")
-    assert sha256(tmp_path / "one") == sha256(tmp_path / "two")
-
-
-def test_ext4_that_is_too_small_is_an_error_and_the_estimate_is_enough(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "same")
-    (tree / "big").write_bytes(b"x" * (80 * MIB))
-    assert ext4_mib(tree) > 80
-    with pytest.raises(CommandError, match="mke2fs"):
-        ext4(tmp_path / "image", tree, tmp_path / "log", size_mib=64)
-    ext4(tmp_path / "image", tree, tmp_path / "log", size_mib=ext4_mib(tree))
+def test_the_initramfs_is_told_all_it_takes_to_open_the_system() -> None:
+    assert Verity("ab" * 32, "cd" * 32, 7).kernel_arguments() == (
+        f"roothash={'ab' * 32}",
+        f"hatfleet.verity=7:{'cd' * 32}",
+    )

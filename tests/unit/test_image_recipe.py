@@ -65,7 +65,7 @@ def test_a_minimal_recipe_has_the_roles_of_the_deploy_image(site: Site) -> None:
     recipe = read(site, "valid-minimal")
     assert [role.name for role in recipe.roles] == ["base", "color"]
     assert (recipe.platform.name, recipe.suite.name, recipe.admin_user) == ("virt", "trixie", "admin")
-    assert (recipe.layout.boot_mib, recipe.layout.system_mib) == (128, 1024)
+    assert (recipe.layout.boot_mib, recipe.layout.system_mib) == (128, 512)
     assert recipe.roles[0].settings == {"admin": {"name": "admin", "authorized_keys": []}}
 
 

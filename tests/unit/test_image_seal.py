@@ -10,7 +10,7 @@ from hatfleet.common.errors import HatfleetError
 from hatfleet.image import data
 from hatfleet.image.disk import TableType
 from hatfleet.image.seal import FACTORY, FACTORY_STATE, STATE_LIST, layout_text, seal, slot_rules
-from tests.unit.disks import image_layout
+from tests.unit.disk_images import image_layout
 
 
 @pytest.fixture
