@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +71,9 @@ class MemoryVolume:
         return self.images.get(name, MemoryVolume({}))
 
 
-def make_key() -> rsa.RSAPrivateKey:
+@functools.cache
+def make_key(owner: str = "us") -> rsa.RSAPrivateKey:
+    """The key of somebody; made once in a run."""
     return rsa.generate_private_key(65537, 2048)
 
 
@@ -121,12 +125,21 @@ start=49M, size=2M, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name=data
 FAT_STARTS = {1: 8 * MIB, 2: 16 * MIB, 3: 24 * MIB}
 
 
+DISK_BYTES = 56 * MIB
+
+
+@functools.cache
+def partitioned(table: str) -> bytes:
+    """An empty disk that sfdisk partitioned; made once in a run."""
+    with tempfile.NamedTemporaryFile() as disk:
+        disk.truncate(DISK_BYTES)
+        subprocess.run(["sfdisk", "-q", disk.name], input=table.encode(), check=True)
+        return Path(disk.name).read_bytes()
+
+
 def make_disk(path: Path, parts: Mapping[int, Mapping[str, bytes] | None], *, table: str = MBR_TABLE) -> Path:
     """Write a disk image in the layout of our images; a partition without files (None) is empty: zeros, no FAT."""
-    path.write_bytes(b"")
-    with path.open("r+b") as disk:
-        disk.truncate(56 * MIB)
-    subprocess.run(["sfdisk", "-q", path], input=table.encode(), check=True)
+    path.write_bytes(partitioned(table))
     for number, files in parts.items():
         if files is not None:
             fat = make_fat(path.with_suffix(f".{number}"), files)

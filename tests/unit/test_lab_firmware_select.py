@@ -148,7 +148,7 @@ def test_the_filters_inside_a_signed_image_see_the_partition_it_lies_on(
     [
         (GOOD, "has no boot.img"),
         (signed(None), "has no boot.sig"),
-        (signed(boot_sig(IMAGE, make_key())), "is not trusted: boot.sig was not made with the key"),
+        (signed(boot_sig(IMAGE, make_key("another"))), "is not trusted: boot.sig was not made with the key"),
         (signed(boot_sig(IMAGE, KEY), image=IMAGE + b"!"), "is not trusted: boot.sig is about another"),
         (signed(b"rubbish"), "is not trusted: boot.sig is not in the format"),
         (signed(boot_sig(IMAGE, KEY), inside=NO_KERNEL), "has no vmlinuz"),

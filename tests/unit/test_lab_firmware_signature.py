@@ -33,7 +33,7 @@ def test_a_signature_by_openssl_is_accepted(tmp_path: Path) -> None:
     [
         (IMAGE + b"!", boot_sig(IMAGE, KEY), "another boot.img"),
         (IMAGE, boot_sig(b"other", KEY, claim=IMAGE), "not made with the key"),
-        (IMAGE, boot_sig(IMAGE, make_key()), "not made with the key"),
+        (IMAGE, boot_sig(IMAGE, make_key("another")), "not made with the key"),
         (IMAGE, b"", "format"),
         (IMAGE, boot_sig(IMAGE, KEY)[:-1], "format"),
         (IMAGE, boot_sig(IMAGE, KEY) + b"\n", "format"),

@@ -13,63 +13,20 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.errors import HatfleetError, InputError
-from hatfleet.common.site import Site
-from hatfleet.lab import lifecycle, machine, process
+from hatfleet.lab import lifecycle, machine
 from hatfleet.lab.boot import BootError, HostKeyChangedError
-from hatfleet.lab.device import Device, devices, lab_dir, load_device
-from hatfleet.lab.images import open_image
-from tests.unit.lab_disks import autoboot, boot_sig, make_disk, make_fat, make_key, public_pem, slot
-from tests.unit.lab_tiny import key_line, some_key, tiny_image, tiny_kernel
+from hatfleet.lab.device import devices, lab_dir, load_device
+from tests.unit.lab_disks import make_key, public_pem
+from tests.unit.lab_room import empty_lab, existing, is_ours, running, up, wait_for
+from tests.unit.lab_tiny import key_line, tiny_image
 
 PANIC = "Kernel panic - not syncing: no root\n"
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    # Deeper than a socket address can hold.
-    folder = tmp_path / ("deep" * 20)
-    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    yield folder
-    pids = [pid for each in devices() for pid in running(each)]
-    lifecycle.down()
-    assert not [pid for pid in pids if is_ours(pid)]
-
-
-def running(device: Device) -> list[int]:
-    found = [process.running_pid(path) for path in (device.supervisor_pid_file, device.pid_file)]
-    return [pid for pid in found if pid is not None]
-
-
-def is_ours(pid: int) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return b"qemu-system" in words or process.SUPERVISOR.encode() in words
-
-
-def up(image: Path, count: int = 1, timeout_s: float = 20.0, boot_key: Path | None = None) -> list[Device]:
-    return lifecycle.up(
-        count, image=image, boot_key=boot_key, memory_mib=64, cpus=1, timeout_s=timeout_s, site=Site(image.parent)
-    )
-
-
-def existing(image: Path, *, host_key: str | None = f"ssh-ed25519 {some_key('B')}") -> Device:
-    known = open_image(image)
-    device = Device(
-        name="edge-01",
-        image=known.path,
-        image_identity=known.identity,
-        user="admin",
-        memory_mib=64,
-        cpus=1,
-        port=machine.free_port(),
-        host_key=host_key,
-    )
-    device.folder.mkdir(parents=True)
-    machine.make_disk(device)
-    device.save()
-    return device
+    with empty_lab(tmp_path, monkeypatch) as folder:
+        yield folder
 
 
 def test_a_panic_ends_the_wait_at_once_and_the_device_is_off(tmp_path: Path) -> None:
@@ -178,13 +135,6 @@ def test_ctrl_c_leaves_nothing_running_and_nothing_half_made(tmp_path: Path) -> 
     assert not (lab_dir() / "edge-01").exists()
 
 
-def wait_for(condition: object, what: str, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-
-
 def test_an_image_that_is_not_bootable_is_refused_with_the_reason(tmp_path: Path) -> None:
     broken = tmp_path / "x.img"
     broken.write_bytes(bytes(1 << 20))
@@ -205,104 +155,6 @@ def test_a_device_whose_image_changed_is_not_started(tmp_path: Path) -> None:
     tiny_image(image, "other\n")
     with pytest.raises(InputError, match="has changed"):
         lifecycle.start("edge-01")
-
-
-# --- power and reset ---
-
-
-def two_slots(path: Path, a: bytes, b: bytes) -> Path:
-    """An image in our layout with a tiny kernel in each slot; autoboot.txt: A, on trial B."""
-    return make_disk(path, {1: {"autoboot.txt": autoboot()}, 2: slot(vmlinuz=a), 3: slot(vmlinuz=b)})
-
-
-def said(device: Device, line: str) -> int:
-    """How often a line stands on the console."""
-    return device.console_log.read_text().splitlines().count(line)
-
-
-def test_a_reset_from_inside_goes_through_the_firmware_stage_and_a_trial_is_over_after_it(tmp_path: Path) -> None:
-    """Slot B resets the machine at once, as a broken trial does."""
-    image = two_slots(tmp_path / "x.img", tiny_kernel("this is A\n"), tiny_kernel("this is B\n", "reset"))
-    device = machine.start(existing(image))
-    wait_for(lambda: said(device, "this is A") == 1, "slot A")
-    before = process.running_pid(device.supervisor_pid_file)
-    lifecycle.reset("edge-01", tryboot=True)
-    wait_for(lambda: said(device, "this is A") == 2, "slot A again")
-    assert said(device, "this is B") == 1
-    assert said(device, "firmware: partition 3 is chosen by autoboot.txt") == 1
-    assert said(device, "firmware: partition 2 is chosen by autoboot.txt") == 2
-    assert machine.is_running(device)
-    assert process.running_pid(device.supervisor_pid_file) == before
-
-
-def test_the_reset_button_needs_no_answer_from_inside_and_leaves_the_slot_as_it_is(tmp_path: Path) -> None:
-    image = two_slots(tmp_path / "x.img", tiny_kernel("this is A\n"), tiny_kernel("this is B\n"))
-    device = machine.start(existing(image))
-    wait_for(lambda: said(device, "this is A") == 1, "slot A")
-    lifecycle.reset("edge-01")
-    wait_for(lambda: said(device, "this is A") == 2, "slot A again")
-    lifecycle.reset("edge-01", tryboot=True)
-    wait_for(lambda: said(device, "this is B") == 1, "slot B")
-    lifecycle.reset("edge-01")
-    wait_for(lambda: said(device, "this is A") == 3, "slot A after the trial")
-    assert said(device, "this is B") == 1
-
-
-def test_a_line_that_a_reset_cut_off_is_not_joined_with_the_firmwares(tmp_path: Path) -> None:
-    device = machine.start(existing(two_slots(tmp_path / "x.img", tiny_kernel("half a line"), b"")))
-    wait_for(lambda: said(device, "half a line") == 1, "slot A")
-    lifecycle.reset("edge-01")
-    wait_for(lambda: said(device, "half a line") == 2, "slot A again")
-    assert said(device, "firmware: partition 2 is chosen by autoboot.txt") == 2
-
-
-def test_a_device_that_switches_itself_off_is_off_and_leaves_no_process(tmp_path: Path) -> None:
-    image = two_slots(tmp_path / "x.img", tiny_kernel("bye\n", "off"), b"")
-    device = machine.start(existing(image))
-    wait_for(lambda: not machine.is_running(device), "the device to be off")
-    assert said(device, "bye") == 1
-    assert not device.supervisor_pid_file.exists()
-    with pytest.raises(InputError, match="is off"):
-        lifecycle.reset("edge-01")
-
-
-def test_why_a_disk_cannot_be_booted_stands_on_the_console(tmp_path: Path) -> None:
-    device = existing(two_slots(tmp_path / "x.img", tiny_kernel("this is A\n"), b""))
-    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -z 0 32M", device.disk], check=True, capture_output=True)
-    with pytest.raises(HatfleetError, match="no partition table"):
-        machine.start(device)
-    assert "firmware: halted: the disk has no partition table" in device.console_log.read_text()
-    assert not machine.is_running(device)
-
-
-@pytest.mark.parametrize("killed", ["supervisor_pid_file", "pid_file"])
-def test_whichever_process_is_killed_the_other_ends_and_the_device_can_be_started_again(
-    tmp_path: Path, killed: str
-) -> None:
-    device = machine.start(existing(tiny_image(tmp_path / "x.img", "hello\n")))
-    pids = running(device)
-    assert len(pids) == 2
-    assert process.kill(getattr(device, killed))
-    wait_for(lambda: not [pid for pid in pids if is_ours(pid)], "both processes to end")
-    assert not machine.is_running(device)
-    machine.start(device)
-    assert len(running(device)) == 2
-
-
-def test_a_device_with_a_pinned_key_boots_only_what_that_key_signed(tmp_path: Path) -> None:
-    key = make_key()
-    pem = tmp_path / "owner.pub"
-    pem.write_bytes(public_pem(key))
-    unsigned = two_slots(tmp_path / "x.img", tiny_kernel("unsigned\n"), b"")
-    with pytest.raises(HatfleetError, match=r"partition 2 has no boot\.img"):
-        up(unsigned, boot_key=pem)
-    lifecycle.down()
-    ramdisk = make_fat(tmp_path / "boot.img", slot(vmlinuz=tiny_kernel(PANIC)), size_bytes=1 << 20).read_bytes()
-    files = {"config.txt": b"boot_ramdisk=1\n", "boot.img": ramdisk, "boot.sig": boot_sig(ramdisk, key)}
-    signed = make_disk(tmp_path / "y.img", {1: {"autoboot.txt": autoboot()}, 2: files, 3: None})
-    with pytest.raises(BootError, match="the kernel panicked"):
-        up(signed, boot_key=pem)
-    assert load_device("edge-01").boot_key == pem.read_text()
 
 
 def test_a_key_file_that_is_missing_or_none_is_refused_before_anything_is_made(tmp_path: Path) -> None:
