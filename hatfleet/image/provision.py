@@ -126,7 +126,7 @@ def lay_down(root: Path, recipe: Recipe) -> None:
     tree.put_link(root, "etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")
     tree.put(root, CMDLINE, " ".join(arguments) + "\n")
     for file in recipe.platform.files_for(recipe.options):
-        tree.put(root, file.path, file.content)
+        tree.put(root, file.path, file.content, file.mode)
     tree.put(root, "usr/lib/hatfleet/image.json", json.dumps(about, indent=2) + "\n")
     os_release = tree.inside(root, "usr/lib/os-release").read_text()
     tree.put(root, "usr/lib/os-release", f'{os_release}IMAGE_ID="{recipe.name}"\nIMAGE_VERSION="{recipe.version}"\n')

@@ -43,8 +43,10 @@ def code(*names: str) -> str:
     """Return a hash over modules and files of this package, so that a change in how an output is made counts.
 
     Args:
-        names: Modules without ``.py`` (``disk/mbr``), folders, or files with their suffix.
+        names: Modules without ``.py`` (``disk/mbr``), folders, or other files.
     """
     folder = Path(__file__).parent
-    paths = (folder / name for name in names)
-    return digest_tree(*(path if path.suffix or path.is_dir() else path.with_suffix(".py") for path in paths))
+    paths = [folder / name if (folder / name).exists() else folder / f"{name}.py" for name in names]
+    if missing := [path for path in paths if not path.exists()]:
+        raise FileNotFoundError(f"no such module or file: {missing[0]}")
+    return digest_tree(*paths)

@@ -40,6 +40,9 @@ from hatfleet.image.tools import TREE, Tools, TreeTools
 #: Outputs of the last stage.
 DISK_IMAGE, DISK_SHA256 = "disk.img", "disk.sha256"
 
+#: Files of this package that go into root file systems.
+FILES = ("files/vcmailbox", *SCRIPTS)
+
 #: Folder with what the initramfs stage found for the boot partition.
 BOOT_FILES = "boot"
 
@@ -243,9 +246,7 @@ class _Builder:
             "identifiers of partitions": " ".join(placed.partuuid for placed in layout.partitions),
             "allow": recipe.allow.model_dump_json(),
             "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
-            "hatfleet code": code(
-                "provision", "seal", "tree", "platforms", "gate", *(f"files/{name}" for name in SCRIPTS)
-            ),
+            "hatfleet code": code("provision", "seal", "tree", "platforms", "gate", *FILES),
         }
         for role in recipe.roles:
             inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hatfleet import image
 from hatfleet.lab import mailbox
 from hatfleet.lab.mailbox import MAX_LINE_BYTES, RebootFlags
 
-SCRIPT = Path(mailbox.__file__).parent / "files" / "vcmailbox"
+SCRIPT = Path(image.__file__).parent / "files" / "vcmailbox"
 
 
 @pytest.mark.parametrize(

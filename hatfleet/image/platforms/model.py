@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from hatfleet.image.platforms.options import NoOptions, PlatformOptions
@@ -34,6 +34,7 @@ class RootFile:
     path: str
     """From the root, without a leading slash."""
     content: str
+    mode: int = 0o644
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Effect:
         def fill(texts: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(text.replace("{value}", str(value)) for text in texts)
 
-        files = tuple(RootFile(file.path, file.content.replace("{value}", str(value))) for file in self.files)
+        files = tuple(replace(file, content=file.content.replace("{value}", str(value))) for file in self.files)
         return Effect(fill(self.packages), fill(self.config), fill(self.arguments), files)
 
 
@@ -107,6 +108,8 @@ class Platform:
     """What the kernel may call the disk it boots from."""
     imager_tags: tuple[str, ...] = ()
     """What Raspberry Pi Imager calls the machine; empty when it does not know it."""
+    files: tuple[RootFile, ...] = ()
+    """Files of the root file system that belong to the machine, whatever the options."""
     options: type[PlatformOptions] = NoOptions
     """What a recipe may choose."""
     choices: tuple[Choice, ...] = ()
@@ -152,7 +155,8 @@ class Platform:
 
     def files_for(self, options: PlatformOptions) -> tuple[RootFile, ...]:
         """Return the files of the root file system that belong to the machine with these options."""
-        return tuple(file for _, effect in self.effects(options) for file in effect.files)
+        chosen = (file for _, effect in self.effects(options) for file in effect.files)
+        return (*self.files, *chosen)
 
     def kernel_package(self, options: PlatformOptions) -> str:
         """Return the package that brings the kernel."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from hatfleet.image.platforms.model import Platform
+from pathlib import Path
+
+from hatfleet.image.platforms.model import Platform, RootFile
+
+_VCMAILBOX = Path(__file__).parents[1] / "files" / "vcmailbox"
 
 VIRT = Platform(
     name="virt",
@@ -16,5 +20,7 @@ VIRT = Platform(
     # PCI, ext4 and the partition tables are built into the kernel.
     initramfs_modules=("virtio_blk",),
     lab=True,
+    # Stands in for Raspberry Pi's program: asks the lab's firmware stage for a trial boot.
+    files=(RootFile("usr/bin/vcmailbox", _VCMAILBOX.read_text(), 0o755),),
     boot_devices=("vda",),
 )
