@@ -47,8 +47,9 @@ from hatfleet.image.release.manifest import (
 from hatfleet.image.release.provenance import BuildRun, Material, provenance
 from hatfleet.image.release.signing import SigningKey, sign_file
 from hatfleet.image.releasestage import Sources, read_artefacts
+from hatfleet.image.stage import role_code
 from hatfleet.image.stages import Plan, release_sources
-from hatfleet.image.store import RECORD, digest_tree
+from hatfleet.image.store import RECORD
 from hatfleet.image.system import BLOCK_BYTES, read_verity
 from hatfleet.image.tools import PACKAGES
 
@@ -178,7 +179,7 @@ def _inputs(release: Release) -> Inputs:
     recipe = release.recipe
     roles = {
         role.name: RoleInput(
-            code=digest_tree(load_role_info(release.site, role.name).path), settings=settings_digest(role.settings)
+            code=role_code(load_role_info(release.site, role.name).path), settings=settings_digest(role.settings)
         )
         for role in recipe.roles
     }

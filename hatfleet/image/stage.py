@@ -39,6 +39,13 @@ class Stage:
         return f"stage {self.name}"
 
 
+def role_code(folder: Path) -> str:
+    """Return a hash over what a role does to an image: its checks only look, and may change without a new image."""
+    return digest_tree(
+        *(path for path in sorted(folder.iterdir()) if not path.name.startswith(("checks", "__pycache__")))
+    )
+
+
 def code(*names: str) -> str:
     """Return a hash over modules and files of this package, so that a change in how an output is made counts.
 

@@ -31,7 +31,7 @@ from hatfleet.image.provision import provision
 from hatfleet.image.recipe import Recipe, settings_digest
 from hatfleet.image.releasestage import Sources, make_release
 from hatfleet.image.seal import SCRIPTS
-from hatfleet.image.stage import Stage, Workplace, code
+from hatfleet.image.stage import Stage, Workplace, code, role_code
 from hatfleet.image.store import Store, digest_tree
 from hatfleet.image.system import SYSTEM_IMAGE, make_system, read_verity
 from hatfleet.image.tools import PACKAGES as TOOL_PACKAGES
@@ -249,7 +249,7 @@ class _Builder:
             "hatfleet code": code("provision", "seal", "tree", "platforms", "gate", *FILES),
         }
         for role in recipe.roles:
-            inputs[f"role {role.name}"] = digest_tree(load_role_info(site, role.name).path)
+            inputs[f"role {role.name}"] = role_code(load_role_info(site, role.name).path)
             inputs[f"settings of {role.name}"] = settings_digest(role.settings)
 
         def make(at: Workplace) -> None:

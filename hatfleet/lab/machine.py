@@ -25,6 +25,9 @@ _PORT_ATTEMPTS = 5
 #: How long a system may take to shut itself down before it is cut off, seconds.
 POWER_OFF_GRACE_S = 60.0
 
+#: The disk of a device: what is not written takes no room on the host.
+DISK_BYTES = 4 * 2**30
+
 #: The firmware stage copies the boot partition and QEMU sets up; on a busy host that takes seconds.
 _START_TIMEOUT_S = 120.0
 
@@ -36,12 +39,15 @@ RESET_TRYBOOT = signal.SIGUSR2
 def make_disk(device: Device) -> None:
     """Make the device's own, empty disk on top of the image; the image is never written.
 
+    It is larger than the image, as a card is: the device grows its data partition on its first boot.
+
     Raises:
         CommandError: qemu-img failed.
         MissingToolError: qemu-img is not installed.
     """
     qemu_img = require_tool("qemu-img", "qemu-utils")
-    run([qemu_img, "create", "-q", "-f", "qcow2", "-F", "raw", "-b", device.image, device.disk])
+    size = max(DISK_BYTES, device.image.stat().st_size)
+    run([qemu_img, "create", "-q", "-f", "qcow2", "-F", "raw", "-b", device.image, device.disk, str(size)])
 
 
 def free_port(taken: Iterable[int] = ()) -> int:

@@ -333,7 +333,7 @@ def test_ssh_server(host: Host) -> None:
 )
 def test_host_key(host: Host) -> None:
     key = "/etc/ssh/ssh_host_ed25519_key"
-    out = host.run(f'stat -c "%U %a %F" {key} && cat {key}.pub && ssh-keygen -y -P "" -f {key} </dev/null')
+    out = host.run(f'stat -Lc "%U %a %F" {key} && cat {key}.pub && ssh-keygen -y -P "" -f {key} </dev/null')
     rights, public, private = [*out.stdout.splitlines(), "", "", ""][:3]
     assert rights == "root 600 regular file", f"{key} is {rights or 'missing'!r}, wanted owner root, mode 600"
     assert private.startswith("ssh-ed25519 "), f"{key} is not a usable Ed25519 key without a passphrase"

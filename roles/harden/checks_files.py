@@ -18,7 +18,7 @@ ETSI = "ETSI EN 303 645"
 )
 def test_rights(host: Any, settings: Any) -> None:
     declared = settings.files.rights()
-    text = host.run(f"LC_ALL=C stat -c '%04a %U %G %n' {' '.join(declared)} 2>/dev/null").stdout
+    text = host.run(f"LC_ALL=C stat -Lc '%04a %U %G %n' {' '.join(declared)} 2>/dev/null").stdout
     found = {line[3]: " ".join(line[:3]) for line in words(text)}
     wanted = {path: " ".join(declared[path]) for path in found}
     assert {"/etc/passwd", "/etc/shadow", "/etc/sudoers"} <= found.keys(), "account files are missing"

@@ -83,7 +83,7 @@ def test_ssh_algorithms(host: Any) -> None:
 def test_ssh_host_key(host: Any) -> None:
     keys = re.findall(r"^hostkey (.+)$", host.check_output("/usr/sbin/sshd -T"), re.MULTILINE | re.IGNORECASE)
     assert keys == ["/etc/ssh/ssh_host_ed25519_key"], f"sshd uses {keys}, wanted only the Ed25519 key"
-    found = host.check_output("stat -c '%a %U' /etc/ssh/ssh_host_ed25519_key")
+    found = host.check_output("stat -Lc '%a %U' /etc/ssh/ssh_host_ed25519_key")
     assert found == "600 root", f"the private host key has mode and owner {found!r}, wanted '600 root'"
 
 
