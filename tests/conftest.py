@@ -47,9 +47,17 @@ def provision() -> Provision:
 @pytest.fixture(scope="session")
 def edge_virt_image(provision: Provision) -> Path:
     """The image built from images/edge-virt.yaml: built once, reused from the cache when nothing changed."""
+    return _built(provision, "edge-virt")
+
+
+@pytest.fixture(scope="session")
+def edge_lab_image(provision: Provision) -> Path:
+    """The same with a root file system that can be written to, as on an ordinary Raspberry Pi OS."""
+    return _built(provision, "edge-lab")
+
+
+def _built(provision: Provision, name: str) -> Path:
     # Not the checkout's own out/: this image lets the tests' lab key in, not the user's.
     out = cache_dir() / "tests" / "out"
-    provision("image", "build", "images/edge-virt.yaml", "-o", str(out), timeout_s=3000)
-    images = sorted((out / "edge-virt").glob("*.img"), key=lambda path: path.stat().st_mtime)
-    assert images, "the build wrote no image"
-    return images[-1]
+    done = provision("image", "build", f"images/{name}.yaml", "-o", str(out), timeout_s=3000)
+    return Path(done.stdout.strip())

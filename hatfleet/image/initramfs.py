@@ -19,7 +19,7 @@ from hatfleet.image.platforms import Platform
 
 #: Package klibc-utils: tools of a few kilobytes with one small library.
 _KLIBC = "usr/lib/klibc/bin"
-_KLIBC_TOOLS = ("chroot", "insmod", "mount", "run-init", "sh", "sleep")
+_KLIBC_TOOLS = ("chroot", "insmod", "mkdir", "mount", "run-init", "sh", "sleep")
 
 #: findfs finds a partition by its PARTUUID, which the kernel does not tell in /sys before 6.13; dmsetup opens dm-verity
 #: by a table that says everything, so that no header has to be believed.
@@ -27,6 +27,9 @@ _PROGRAMS = ("usr/sbin/dmsetup", "usr/sbin/findfs")
 
 #: What every platform needs to open and mount the root file system.
 MODULES = ("dm_verity", "erofs")
+
+#: Keeps what is written to the root file system, on devices to try things on.
+OVERLAY = "overlay"
 
 #: The processor's own instructions for SHA-256, if it has them (the second needs the first).
 FASTER = ("sha256_arm64?", "sha2_ce?")
@@ -44,28 +47,36 @@ def unpack_kernel(work: Path, *, bootstrap: Path, log: Path) -> Path:
     return root
 
 
-def initramfs(root: Path, *, platform: Platform, epoch_s: int) -> bytes:
+def initramfs(root: Path, *, platform: Platform, epoch_s: int, writable: bool = False) -> bytes:
     """Return the initramfs for the one kernel of a root file system.
+
+    Args:
+        root: The root file system.
+        platform: Names the kernel modules that it needs.
+        epoch_s: Time of every file, seconds since 1970.
+        writable: Whether it lays a writable file system over the verified one.
 
     Raises:
         HatfleetError: there is not exactly one kernel, or a module or tool is missing.
     """
     modules = root / "usr/lib/modules" / kernel_version(root)
-    return cpio.archive(entries(root, modules, platform), epoch_s)
+    names = (*platform.initramfs_modules, OVERLAY) if writable else platform.initramfs_modules
+    return cpio.archive(entries(root, modules, names, platform.arch), epoch_s)
 
 
-def entries(root: Path, modules: Path, platform: Platform) -> Iterator[cpio.Entry]:
+def entries(root: Path, modules: Path, names: tuple[str, ...], arch: str) -> Iterator[cpio.Entry]:
     """Yield what the initramfs holds.
 
     Args:
         root: Root file system with the kernel and klibc-utils.
         modules: The kernel's folder of modules in it.
-        platform: Names the modules.
+        names: The modules beside those that every platform needs.
+        arch: Debian's name of the processor architecture.
 
     Raises:
         HatfleetError: a module or tool is missing.
     """
-    for name in ("bin", "dev", "modules", "proc", "root", "sys", "usr", "usr/lib"):
+    for name in ("bin", "dev", "modules", "new", "proc", "root", "sys", "usr", "usr/lib"):
         yield cpio.folder(name)
     # The kernel opens it for the first program, before anything is mounted.
     yield cpio.character_device("dev/console", 5, 1)
@@ -79,10 +90,10 @@ def entries(root: Path, modules: Path, platform: Platform) -> Iterator[cpio.Entr
     for program in _PROGRAMS:
         content = _read(root, program)
         yield cpio.regular(f"bin/{Path(program).name}", content, 0o755)
-        found |= libraries(root, platform.arch, content)
+        found |= libraries(root, arch, content)
     for name, content in sorted(found.items()):
         yield cpio.regular(f"usr/lib/{name}", content, 0o755)
-    order = load_order(modules, (*platform.initramfs_modules, *FASTER, *MODULES))
+    order = load_order(modules, (*names, *FASTER, *MODULES))
     for path in order:
         packed = modules / path.removesuffix("?")
         content = lzma.decompress(packed.read_bytes()) if packed.suffix == ".xz" else packed.read_bytes()

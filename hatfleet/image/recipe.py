@@ -86,6 +86,8 @@ class RecipeFile(_Model):
     """The roles whose image halves it holds, in the order in which they run; in place of deploy."""
     lab_access: bool = False
     """Let the lab of the machine that builds the image log in. For virtual devices only."""
+    writable: bool = False
+    """Keep what is written to the root file system, on a virtual device to try things on. Never for real devices."""
     packages: list[PackageName] = Field(default=[])
     """Debian packages beside those that the platform and the roles need."""
     settings: dict[str, dict[str, Any]] = Field(default={})
@@ -116,6 +118,7 @@ class Recipe:
     packages: tuple[str, ...]
     roles: tuple[RoleRun, ...]
     layout: Layout
+    writable: bool
     options: PlatformOptions
     archive: ArchiveFile | None
     mirror: str | None
@@ -164,6 +167,10 @@ def load_recipe(site: Site, file: Path) -> Recipe:
         problems.append(_error(node, "name", f"found {written.name!r}, but the file is called {file.name}"))
     if platform and written.lab_access and not platform.lab:
         problems.append(_error(node, "lab_access", f"the lab cannot run images for {platform.name}"))
+    if platform and written.writable and not platform.lab:
+        problems.append(
+            _error(node, "writable", f"images for {platform.name} are read-only; only virtual ones may not be")
+        )
     names = _role_names(site, written, node, problems)
     problems += _stray_settings(written, names, node)
     roles = tuple(_role_runs(site, names, written, node, problems))
@@ -186,6 +193,7 @@ def load_recipe(site: Site, file: Path) -> Recipe:
         packages=tuple(written.packages),
         roles=roles,
         layout=written.layout,
+        writable=written.writable,
         options=options,
         archive=written.archive,
         mirror=written.mirror,

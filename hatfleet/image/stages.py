@@ -218,6 +218,7 @@ class _Builder:
         inputs = {
             bootstrapped.label: bootstrapped.key,
             "kernel modules": " ".join(recipe.platform.initramfs_modules),
+            "writable": str(recipe.writable),
             "options": recipe.options.model_dump_json(),
             "hatfleet code": code("initramfs", "cpio", "elf", "files/init.sh", "tree", "bootfiles", "platforms"),
         }
@@ -226,7 +227,8 @@ class _Builder:
             at.progress("kernel and initramfs")
             root = unpack_kernel(at.folder, bootstrap=folder, log=at.log)
             found = collect(root, recipe.platform, recipe.options)
-            made = initramfs(root, platform=recipe.platform, epoch_s=recipe.suite.epoch_s)
+            epoch_s = recipe.suite.epoch_s
+            made = initramfs(root, platform=recipe.platform, epoch_s=epoch_s, writable=recipe.writable)
             write_tree(at.folder / BOOT_FILES, found, {INITRAMFS_FILE: made})
             shutil.rmtree(root)
 

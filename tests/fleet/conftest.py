@@ -1,4 +1,4 @@
-"""Two virtual devices, booted once for the whole run from the image that the image tests build."""
+"""Two virtual devices, booted once for the whole run; what is written to them stays, as on a Raspberry Pi OS."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DEVICES = ("edge-01", "edge-02")
 
 
 @pytest.fixture(scope="session")
-def lab_devices(provision: Provision, edge_virt_image: Path) -> Iterator[tuple[str, ...]]:
+def lab_devices(provision: Provision, edge_lab_image: Path) -> Iterator[tuple[str, ...]]:
     """Boot the devices, apply once, and take them down at the end."""
     provision("lab", "down", "--all", expect=None)
-    provision("lab", "up", "-n", str(len(DEVICES)), "--image", str(edge_virt_image))
+    provision("lab", "up", "-n", str(len(DEVICES)), "--image", str(edge_lab_image))
     yield DEVICES
     provision("lab", "down", "--all", expect=None)
 

@@ -81,7 +81,7 @@ def test_after_a_power_cut_the_device_boots_from_its_own_disk_and_boot_partition
     provision: Provision, lab_devices: tuple[str, ...], on_device: Callable[..., str]
 ) -> None:
     name = lab_devices[1]
-    cmdline = "/boot/firmware/cmdline.txt"
+    cmdline = "/boot/firmware/cmdline-a.txt"
     on_device(
         name,
         "echo kept > /var/lib/lab-test; mount -o remount,rw /boot/firmware; "

@@ -7,6 +7,9 @@
 #   hatfleet.verity=BLOCKS:SALT    size of the root file system in blocks of 4096 bytes, salt of the tree
 #   hatfleet.system=A:B            PARTUUIDs of the system partitions of slot a and slot b
 #   hatfleet.slot=a|b|firmware     the slot; "firmware": the one whose boot partition the device tree names
+#
+# An initramfs with the module overlay was made for a virtual device to try things on: what is written to / is kept on
+# the data partition, above the verified root.
 set -eu
 export PATH=/bin
 
@@ -40,7 +43,7 @@ slot_of_firmware() {
 	esac
 }
 
-hash='' verity='' system='' slot=''
+hash='' verity='' system='' slot='' target=/root
 read -r arguments </proc/cmdline
 for argument in $arguments; do
 	case $argument in
@@ -80,5 +83,14 @@ done
 # shellcheck disable=SC2094  # a terminal is both read and written
 chroot /root /usr/lib/hatfleet/state.sh "$slot" </root/dev/console >/root/dev/console 2>&1 ||
 	{ echo "hatfleet-initramfs: /var could not be made ready" >/root/dev/console; exit 1; }
+if [ -e /modules/overlay.ko ]; then
+	target=/new
+	above=/root/var/lib/hatfleet/overlay
+	mkdir -p "$above/above" "$above/work"
+	mount -t overlay -o "lowerdir=/root,upperdir=$above/above,workdir=$above/work" overlay /new || fail "cannot mount the overlay"
+	for folder in var run dev sys proc etc/machine-id; do
+		mount -o move "/root/$folder" "/new/$folder"
+	done
+fi
 # shellcheck disable=SC2094  # a terminal is both read and written
-exec run-init /root /sbin/init </root/dev/console >/root/dev/console 2>&1
+exec run-init "$target" /sbin/init <"$target/dev/console" >"$target/dev/console" 2>&1
