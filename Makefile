@@ -46,7 +46,7 @@ lint: setup ## Check format, style, types, import contracts, shell and YAML
 
 bench: setup ## Measure, as root, about an hour; the results stand in docs/benchmarks.md
 	./setup.sh $(VENV) bench/packages.txt
-	kept=0; for part in engine checks scale faults measure; do $(PY) -m bench.$$part || kept=1; done; exit $$kept
+	kept=0; for part in image engine checks scale faults measure; do $(PY) -m bench.$$part || kept=1; done; exit $$kept
 
 clean: ## Stop lab devices; remove the virtual environment and build output (caches stay)
 	if [ -x $(VENV)/bin/provision ]; then $(VENV)/bin/provision lab down --all; fi

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from hatfleet.acceptance.booted import judge_booted
 from hatfleet.acceptance.offline import judge_root
-from hatfleet.acceptance.report import Acceptance
+from hatfleet.acceptance.report import Acceptance, acceptance_json
 from hatfleet.common.errors import InputError, Where
+from hatfleet.common.files import write_atomic
 from hatfleet.common.paths import cache_dir
 from hatfleet.common.site import Site
 from hatfleet.image import tree
 from hatfleet.image.bootstrap import ARCHIVE
 from hatfleet.image.build import store
-from hatfleet.image.gate import recipe_facts
+from hatfleet.image.gate import REJECTED, recipe_facts
 from hatfleet.image.lock import read_lock
 from hatfleet.image.machine import require_machine
 from hatfleet.image.provision import BOOT_CONTENT, BOOT_FOLDER
@@ -30,6 +31,9 @@ from hatfleet.image.stages import plan
 
 #: The stage whose output is the root file system of the image.
 _ROOT_STAGE = "provision"
+
+#: The report, among the artefacts of a refused image.
+ACCEPTANCE_FILE = "acceptance.json"
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,16 @@ def accept(
     else:
         booted = judge_booted(candidate.image, name=recipe.name, site=site, roles=recipe.roles, facts=facts)
     return Acceptance(recipe.name, recipe.version, offline, booted, reason)
+
+
+def refuse(candidate: Candidate, acceptance: Acceptance) -> Path:
+    """Keep a refused image where nobody takes it for a good one, with the report, and return that folder."""
+    folder = candidate.image.parent
+    kept = folder.with_name(candidate.recipe.name + REJECTED)
+    write_atomic(folder / ACCEPTANCE_FILE, acceptance_json(acceptance) + "\n")
+    if kept.exists():
+        shutil.rmtree(kept)
+    return folder.rename(kept)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,16 +40,21 @@ def _read_passphrase(ctx: click.Context, _param: click.Parameter, value: int | N
     ctx.meta[_PASSPHRASE] = line.rstrip("\r\n")
 
 
-def identity_options(command: F) -> F:
-    """Add the options that say how secrets are decrypted; ``make_vault`` reads them, the command need not."""
-    command = click.option(
+def passphrase_option(command: F) -> F:
+    """Add ``--passphrase-fd`` alone, for commands that open one protected file."""
+    return click.option(
         "--passphrase-fd",
         type=click.IntRange(min=0),
         metavar="N",
         expose_value=False,
         callback=_read_passphrase,
-        help="Read the identity's passphrase from this file descriptor instead of asking for it.",
+        help="Read the passphrase from this file descriptor instead of asking for it.",
     )(command)
+
+
+def identity_options(command: F) -> F:
+    """Add the options that say how secrets are decrypted; ``make_vault`` reads them, the command need not."""
+    command = passphrase_option(command)
     return click.option(
         "--identity",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -59,6 +65,24 @@ def identity_options(command: F) -> F:
         help="Decrypt secrets with this age identity or SSH private key; may be given several times. "
         f"Default: ${IDENTITY_VARIABLE} (a path), else ~/.config/hatfleet/identity.txt.",
     )(command)
+
+
+def own_command() -> list[str]:
+    """Return the program and arguments that this process was started with, to run them again in its place.
+
+    The passphrase was read from its descriptor by now: the same line waits on another one.
+    """
+    arguments = sys.argv[1:]
+    given: str | None = click.get_current_context().meta.get(_PASSPHRASE)
+    if given is not None:
+        reader, writer = os.pipe()
+        os.write(writer, f"{given}\n".encode())
+        os.close(writer)
+        os.set_inheritable(reader, True)
+        at = next(index for index, word in enumerate(arguments) if word.startswith("--passphrase-fd"))
+        joined = "=" in arguments[at]
+        arguments[at : at + (1 if joined else 2)] = ["--passphrase-fd", str(reader)]
+    return [sys.executable, "-P", "-m", "hatfleet.entry", *arguments]
 
 
 def chosen_files() -> tuple[Path, ...]:

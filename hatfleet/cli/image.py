@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from hatfleet.cli.identity import ask_passphrase, own_command, passphrase_option
 from hatfleet.cli.image_accept import accept
 from hatfleet.cli.image_cache import cache
 from hatfleet.cli.image_flash import flash
@@ -24,11 +24,6 @@ def complete_recipes(ctx: click.Context, param: click.Parameter, incomplete: str
     """Complete a recipe's name."""
     del ctx, param
     return [name for name in Site.find().names("images", ".yaml") if name.startswith(incomplete)]
-
-
-def own_command() -> list[str]:
-    """Return the program and arguments that this process was started with."""
-    return [sys.executable, "-P", "-m", "hatfleet.entry", *sys.argv[1:]]
 
 
 recipe_argument = click.argument("recipe", metavar="RECIPE", shell_complete=complete_recipes)
@@ -61,16 +56,45 @@ def image() -> None:
     help="Where the image goes, in a folder of its name. Default: out/ in the site.",
 )
 @click.option("--explain", is_flag=True, help="Only say which stages would run, and why.")
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Sign the manifest and the provenance with this ECDSA P-256 key: PEM, or PEM in an age file (*.age).",
+)
+@click.option(
+    "--url",
+    "base_url",
+    default="",
+    metavar="URL",
+    help="Where the files will be offered, for Raspberry Pi Imager's repository file os-list.json.",
+)
+@passphrase_option
 @json_option
 @click.pass_context
-def build(ctx: click.Context, recipe: str, out: Path | None, *, explain: bool, as_json: bool) -> None:
+def build(
+    ctx: click.Context,
+    recipe: str,
+    out: Path | None,
+    sign_key: Path | None,
+    base_url: str,
+    *,
+    explain: bool,
+    as_json: bool,
+) -> None:
     """Build the image of RECIPE (a name, or the path of a recipe file).
 
     Stages whose inputs have not changed are taken from the cache. Prints the path of the image.
     Works as root, and as an ordinary user with a range of subordinate ids (/etc/subuid).
+    A build that was cut off goes on where it was: complete stages are kept.
+
+    \b
+    provision image build edge-pi5 --sign-key keys/image-signing.pem.age
+    Exit code 5: something is in the image that must not be; it is kept in out/RECIPE.rejected.
     """
     from hatfleet.image import build as builder
     from hatfleet.image.recipe import find_recipe, load_recipe
+    from hatfleet.image.release.signing import load_signing_key
     from hatfleet.image.userns import become_root
 
     if explain:
@@ -78,7 +102,9 @@ def build(ctx: click.Context, recipe: str, out: Path | None, *, explain: bool, a
         return
     become_root(own_command())
     site = Site.find()
-    built = builder.build(load_recipe(site, find_recipe(site, recipe)), site, out or site.root / "out")
+    loaded = load_recipe(site, find_recipe(site, recipe))
+    key = load_signing_key(sign_key, ask=lambda: ask_passphrase(f"Passphrase of {sign_key}")) if sign_key else None
+    built = builder.build(loaded, site, out or site.root / "out", key=key, base_url=base_url)
     if as_json:
         click.echo(built.manifest.read_text(), nl=False)
     else:

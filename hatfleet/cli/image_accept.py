@@ -9,6 +9,7 @@ import click
 
 from hatfleet.cli.accept_view import print_acceptance
 from hatfleet.cli.options import json_option, verbose_option
+from hatfleet.common.progress import say
 from hatfleet.common.site import Site
 
 
@@ -30,7 +31,7 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 @json_option
 @verbose_option
 def accept(image: str, out: Path | None, *, no_boot: bool, as_json: bool, verbose: bool) -> None:
-    """Judge a built image, of RECIPE or in FILE: is it fit for devices? Changes nothing. Needs root.
+    """Judge a built image, of RECIPE or in FILE: is it fit for devices?
 
     First its files: no secret, no account, unit or set-id program that is not allowed, and every control of the roles
     that files can answer. Then, if it is for virtual devices, it is booted as a throw-away device of the lab: every
@@ -40,16 +41,19 @@ def accept(image: str, out: Path | None, *, no_boot: bool, as_json: bool, verbos
     provision image accept edge-virt               the image that was built last
     provision image accept out/edge-virt/*.img     by its file
     provision image accept edge-pi5 --no-boot      the files only
-    Exit code 0: fit; 5: not.
+    Exit code 0: fit; 5: not. An image that is not fit is moved away, to out/RECIPE.rejected.
     """
     from hatfleet.acceptance.accept import accept as judge
-    from hatfleet.acceptance.accept import find_candidate
+    from hatfleet.acceptance.accept import find_candidate, refuse
     from hatfleet.acceptance.report import acceptance_json
 
     site = Site.find()
-    found = judge(find_candidate(site, image, out or site.root / "out"), site, boot=not no_boot)
+    candidate = find_candidate(site, image, out or site.root / "out")
+    found = judge(candidate, site, boot=not no_boot)
     if as_json:
         click.echo(acceptance_json(found))
     else:
         print_acceptance(found, verbose=verbose)
+    if not found.passed:
+        say(f"the image is refused; it is kept in {refuse(candidate, found)}")
     sys.exit(found.exit_code)
