@@ -69,7 +69,7 @@ def test_the_root_is_verified_and_cannot_be_made_writable(on: Callable[..., str]
     table = on("dmsetup table root").split()
     assert table[2] == "verity"
     assert "panic_on_corruption" in table
-    assert table[9] == on("cat /proc/cmdline").split("roothash=")[1].split()[0]
+    assert table[11] == on("cat /proc/cmdline").split("roothash=")[1].split()[0]
     for trick in ("mount -o remount,rw /", "touch /etc/x", "blockdev --setrw /dev/dm-0 && touch /usr/x", "rm /bin/sh"):
         on(f"! {{ {trick}; }}")
     assert on("findmnt -n -o OPTIONS /").split(",")[0] == "ro"
@@ -127,10 +127,10 @@ def test_a_difference_in_the_image_asks_for_a_new_image(
 def test_no_flipped_bit_is_ever_read(on: Callable[..., str]) -> None:
     """In a copy of the running system on the other slot's partition, opened like it but without the panic."""
     table = on("dmsetup table root").split()
-    blocks = int(table[7])
+    blocks = int(table[8])
     places = [(number * 7919 + 13) % blocks for number in range(FLIPS)]
     assert len(set(places)) == FLIPS
-    opened = " ".join([*table[:4], "/dev/vda6", "/dev/vda6", *table[6:11]])
+    opened = " ".join([*table[:4], "/dev/vda6", "/dev/vda6", *table[6:13]])
     on(f"dd if=/dev/vda5 of=/dev/vda6 bs=4M conv=fsync 2>/dev/null; dmsetup create copy --readonly --table '{opened}'")
     read = "dd if=/dev/mapper/copy of=/dev/null bs=4096 count=1 iflag=direct skip=%d 2>/dev/null"
     try:
