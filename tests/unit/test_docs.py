@@ -32,15 +32,13 @@ def shown(page: Path) -> Iterator[str]:
             if found:
                 yield found[1]
         else:
-            for words in re.findall(r"`(?:sudo )?(provision [^`]+)`", line):
-                yield words
+            yield from re.findall(r"`(?:sudo )?(provision [^`]+)`", line)
 
 
 def unknown(command: str) -> str | None:
     """Return the word of a command that provision does not know, or None."""
     at: click.Command = cli
-    for word in command.replace("'", "").split()[1:]:
-        word = word.strip('[],.:()"')
+    for word in re.sub(r"""[][,.:()"']+(?= |$)|(?<= )[][("']+""", "", command).split()[1:]:
         if word in ENDS or word == "--":
             break
         if word.startswith("-"):
