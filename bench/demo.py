@@ -113,7 +113,7 @@ def summary(results: list[tuple[str, float]]) -> None:
     console.print(
         "\nTwo devices are running. Type next:\n"
         f"  {activate}provision inventory -i lab                  [dim]what there is[/dim]\n"
-        "  provision lab ssh edge-01                   [dim]look around; damage something, as root with sudo[/dim]\n"
+        "  provision lab ssh edge-01                   [dim]damage something, such as: sudo hostname broken[/dim]\n"
         "  provision check -i lab                      [dim]see what it breaks[/dim]\n"
         "  provision plan -i lab                       [dim]see the repair as a diff[/dim]\n"
         "  provision apply -i lab                      [dim]repair it[/dim]\n"

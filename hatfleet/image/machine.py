@@ -103,5 +103,5 @@ def require_space(folder: Path, needed_mib: int) -> None:
     if free_mib < needed_mib:
         raise InputError(
             f"not enough disk space in {folder}: {needed_mib} MiB needed, {free_mib} MiB free",
-            hint="free some space (provision image clean removes old stage outputs), or set XDG_CACHE_HOME elsewhere",
+            hint="free some space (provision image cache prune), or set XDG_CACHE_HOME elsewhere",
         )
