@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hatfleet.cli.accept_view import print_acceptance
+from hatfleet.cli.identity import own_command
 from hatfleet.cli.options import json_option, verbose_option
 from hatfleet.common.progress import say
 from hatfleet.common.site import Site
@@ -46,7 +47,9 @@ def accept(image: str, out: Path | None, *, no_boot: bool, as_json: bool, verbos
     from hatfleet.acceptance.accept import accept as judge
     from hatfleet.acceptance.accept import find_candidate, refuse
     from hatfleet.acceptance.report import acceptance_json
+    from hatfleet.image.userns import become_root
 
+    become_root(own_command())
     site = Site.find()
     candidate = find_candidate(site, image, out or site.root / "out")
     found = judge(candidate, site, boot=not no_boot)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from hatfleet.cli.identity import own_command
 from hatfleet.cli.options import json_option, read_size
 from hatfleet.common.errors import ExitCode
 from hatfleet.common.progress import say
@@ -61,9 +62,12 @@ def prune(max_size: int | None, *, everything: bool, as_json: bool) -> None:
     """Remove what the newest build of no recipe used; what a build in progress uses always stays."""
     from hatfleet.image import cache as api
     from hatfleet.image.build import store
+    from hatfleet.image.userns import become_root
 
     if everything and max_size is not None:
         raise click.UsageError("give either --all or --max-size")
+    # Some of what a build made without root belongs to ids that only a user namespace can touch.
+    become_root(own_command())
     removed = api.prune(store(), limit_bytes=max_size, everything=everything)
     if as_json:
         click.echo(json.dumps(asdict(removed), indent=2))
@@ -83,6 +87,9 @@ def verify(ctx: click.Context, *, remove: bool, as_json: bool) -> None:
     """
     from hatfleet.image import cache as api
     from hatfleet.image.build import store
+    from hatfleet.image.userns import become_root
+
+    become_root(own_command())
 
     damaged = api.verify(store(), remove=remove)
     if as_json:

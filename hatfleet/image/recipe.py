@@ -66,7 +66,7 @@ class SecureBoot(_Model):
     """The key that the boards' boot loader demands."""
 
     key: Path
-    """RSA-2048 private key, PEM, or PEM in an age file (its name ends in .age); from the recipe's folder."""
+    """RSA-2048 private key, an unencrypted PEM file; from the recipe's folder."""
 
 
 class RecipeFile(_Model):
