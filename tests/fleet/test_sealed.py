@@ -31,7 +31,7 @@ UNUSED_FILE = "/usr/share/common-licenses/GPL-3"
 def device(provision: Provision, edge_virt_image: Path) -> Iterator[str]:
     """The device; the others are taken down: two processors emulate three devices badly."""
     provision("lab", "down", "--all", expect=None)
-    provision("lab", "up", "-n", "1", "--name", "sealed", "--image", str(edge_virt_image))
+    provision("lab", "up", "-n", "1", "--name", "sealed", "--cpus", "2", "--image", str(edge_virt_image))
     yield NAME
     provision("lab", "down", "--all", expect=None)
 
