@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import jsonschema
 import pytest
@@ -64,9 +65,8 @@ def names_in_fat(image: Path) -> set[str]:
     return {line.removeprefix("::/") for line in said if line and not line.endswith("/")}
 
 
-def is_all_zeros(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return not any(any(piece) for piece in iter(lambda: handle.read(MIB), b""))
+def is_all_zeros(rest: BinaryIO) -> bool:
+    return not any(any(piece) for piece in iter(lambda: rest.read(MIB), b""))
 
 
 def copy_of_release(image: Path, folder: Path) -> Path:
@@ -198,8 +198,9 @@ def test_the_command_line_of_a_slot_names_root_hash_partitions_and_slot(
 
 
 def test_the_second_slot_is_empty(partition: Partitions) -> None:
-    assert is_all_zeros(partition("boot_b"))
-    assert is_all_zeros(partition("system_b"))
+    for name in ("boot_b", "system_b"):
+        with partition(name).open("rb") as handle:
+            assert is_all_zeros(handle), name
 
 
 def test_the_files_for_updates_are_the_content_of_the_first_slot(partition: Partitions, artefact: Artefacts) -> None:
@@ -207,7 +208,7 @@ def test_the_files_for_updates_are_the_content_of_the_first_slot(partition: Part
         with partition(name).open("rb") as whole, artefact(kind).open("rb") as part:
             while piece := part.read(MIB):
                 assert whole.read(len(piece)) == piece, name
-            assert not any(any(rest) for rest in iter(lambda whole=whole: whole.read(MIB), b"")), name
+            assert is_all_zeros(whole), name
 
 
 def test_the_initramfs_holds_what_it_needs_and_no_more(partition: Partitions) -> None:
@@ -231,9 +232,10 @@ def test_veritysetup_accepts_the_system_partition_and_no_other_byte(
     offset, root_hash = manifest.verity.hash_offset_bytes, manifest.verity.root_hash
     system = partition("system_a")
     tool("veritysetup", "verify", system, system, root_hash, f"--hash-offset={offset}")
-    changed = shutil.copy(artefact(Kind.SYSTEM), tmp_path / "system")
+    changed = tmp_path / "system"
+    shutil.copy(artefact(Kind.SYSTEM), changed)
     damage(changed, offset // 2)
-    with pytest.raises(AssertionError, match="[Vv]erification failed"):
+    with pytest.raises(AssertionError, match=r"[Vv]erification failed"):
         tool("veritysetup", "verify", changed, changed, root_hash, f"--hash-offset={offset}")
 
 
