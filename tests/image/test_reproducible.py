@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,36 @@ OUTPUTS = (
 def digest(file: Path) -> str:
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Name the first entries in which two archives differ, and the fields."""
+    contents = []
+    for archive in (one, other):
+        with tarfile.open(archive) as entries:
+            found = {}
+            for entry in entries:
+                about = {
+                    name: getattr(entry, name) for name in ("type", "mode", "uid", "gid", "size", "mtime", "linkname")
+                }
+                about["pax headers"] = entry.pax_headers
+                if entry.isreg() and (handle := entries.extractfile(entry)):
+                    about["sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+                found[entry.name] = about
+            contents.append(found)
+    ours, theirs = contents
+    if ours == theirs:
+        return ["(only the order of entries, or padding)"]
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    return [f"{name} {_fields(ours.get(name), theirs.get(name))}" for name in names[:20]]
+
+
+def _fields(one: dict[str, object] | None, other: dict[str, object] | None) -> str:
+    if one is None or other is None:
+        return "only in one"
+    return ", ".join(
+        f"{key}: {one.get(key)} / {other.get(key)}" for key in {**one, **other} if one.get(key) != other.get(key)
+    )
 
 
 def test_made_again_it_is_the_same_to_the_byte(
@@ -179,10 +210,11 @@ def test_without_root_the_same_image_comes_out(
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cached") == 2, done.stderr
 
-    differing = [
-        stage for stage, file in OUTPUTS if digest(theirs.folder(stage) / file) != digest(planned.folder(stage) / file)
-    ]
-    assert differing == [], f"the first stage whose output differs: {differing[0]}"
+    for name, file in OUTPUTS:
+        ours, other = planned.folder(name) / file, theirs.folder(name) / file
+        if digest(ours) != digest(other):
+            shown = differences(ours, other) if file == ARCHIVE else []
+            pytest.fail(f"the stage {name} is the first whose output differs: {' '.join([file, *shown])}")
     release = home / "elsewhere" / "edge-virt"
     found = load_manifest(release / MANIFEST)
     assert found.sha256 == manifest.sha256 == digest(release / manifest.image)
