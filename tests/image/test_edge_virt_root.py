@@ -77,6 +77,14 @@ def test_nothing_of_the_builder_is_inside(sealed_root: Path) -> None:
     assert "trusted=yes" not in sources and "file:" not in sources
 
 
+def test_no_folder_is_named_as_on_the_machine_that_built_it(sealed_root: Path) -> None:
+    """A build's cache is below somebody's home, or wherever its owner put it: its path is a key of the build."""
+    assert names(sealed_root / "root") == {".bashrc", ".profile"}
+    assert names(sealed_root / "home") == {"admin"}
+    paths = {str(path.relative_to(sealed_root)) for path in sealed_root.rglob("*") if path.is_dir()}
+    assert not [path for path in paths if "stages/" in path or path.endswith("/repository")]
+
+
 def test_no_file_names_the_machine_that_built_it(sealed_root: Path) -> None:
     words = [str(STATE.parent), "/stages/", ".work-edge-virt"]
     if len(socket.gethostname()) > 6:  # a shorter one may be a word
