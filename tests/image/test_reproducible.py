@@ -53,6 +53,15 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def differing_outputs(one: Plan, other: Plan) -> Iterator[str]:
+    """Say of every stage whose output differs where it does: the first one is not always the cause."""
+    for stage, file in OUTPUTS:
+        ours, theirs = one.folder(stage) / file, other.folder(stage) / file
+        if digest(ours) != digest(theirs):
+            yield f"{stage}: {file}"
+            yield from (f"    {line}" for line in (differences(ours, theirs) if file == ARCHIVE else []))
+
+
 def differences(one: Path, other: Path) -> list[str]:
     """Name the first entries in which two archives differ, and the fields."""
     contents = []
@@ -210,14 +219,11 @@ def test_without_root_the_same_image_comes_out(
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cached") == 2, done.stderr
 
-    for name, file in OUTPUTS:
-        ours, other = planned.folder(name) / file, theirs.folder(name) / file
-        if digest(ours) != digest(other):
-            shown = differences(ours, other) if file == ARCHIVE else []
-            pytest.fail(f"the stage {name} is the first whose output differs: {' '.join([file, *shown])}")
     release = home / "elsewhere" / "edge-virt"
     found = load_manifest(release / MANIFEST)
-    assert found.sha256 == manifest.sha256 == digest(release / manifest.image)
+    assert found.sha256 == digest(release / manifest.image)
+    if found.sha256 != manifest.sha256:
+        pytest.fail("another image came out\n" + "\n".join(differing_outputs(planned, theirs)))
     same = {name: entry.sha256 for name, entry in manifest.artefacts.items() if not name.endswith(".provenance.json")}
     same.pop("os-list.json")  # it has the day of the build
     assert {name: found.artefacts[name].sha256 for name in same} == same
