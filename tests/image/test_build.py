@@ -1,90 +1,85 @@
-"""Builds as a user runs them: from the cache, at the same time, killed, without room."""
+"""Builds as a user runs them: from the cache, at the same time, killed, damaged, refused, without room or network."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from hatfleet.common.locks import file_lock
 from hatfleet.common.paths import cache_dir
+from hatfleet.image.release.manifest import MANIFEST
+from hatfleet.image.stages import Plan
 from tests.conftest import ROOT, Provision
+from tests.image.tiny import Tiny, nothing_is_left_of, start, wait_until
+from tests.unit.disk_images import damage, tool
 
 pytestmark = pytest.mark.image
 
-RECIPE = """\
-name: tiny
-version: "1"
-platform: virt
-suite: trixie
-roles: []
-layout:
-  boot_mib: {boot}
-  system_mib: {system}
-"""
+STAGES = ["tools", "packages", "bootstrap", "initramfs", "provision", "system", "boot", "disk", "release"]
+
+FETCHED = ("tools", "packages")
+INSTALLED = (*FETCHED, "bootstrap")
 
 
-def write_recipe(folder: Path, *, boot: int = 64, system: int = 1024) -> Path:
-    path = folder / "tiny.yaml"
-    path.write_text(RECIPE.format(boot=boot, system=system))
-    return path
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    made = Tiny(tmp_path)
+    made.write()
+    return made
 
 
-def processes_of(path: Path) -> list[str]:
-    """Commands of all processes that have the path in their arguments or environment."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            about = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if str(path).encode() in about and int(entry.name) != os.getpid():
-            found.append((entry / "comm").read_text().strip())
-    return found
+@pytest.fixture(scope="module")
+def built(planned: Plan, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A tiny image that was built, after a first attempt was killed at work in the emulated root."""
+    made = Tiny(tmp_path_factory.mktemp("tiny"))
+    made.write()
+    made.seed(planned, *INSTALLED)
+    build = made.start()
+    try:
+        wait_until(lambda: list(made.stages.glob("provision/.work-*/root/etc")), 120)
+    finally:
+        build.kill()
+        build.communicate()
+    nothing_is_left_of(made)
+    assert made.outputs("provision") == []
+    assert not made.release.exists()
+    assert ran(made.build()) == [name for name in STAGES if name not in (*INSTALLED, "initramfs")]
+    return made
 
 
-def is_installing(cache: Path) -> bool:
-    """Whether a build of the recipe tiny has come as far as having the package manager at work."""
-    log = cache / "hatfleet" / "logs" / "tiny-bootstrap.log"
-    return log.is_file() and "running apt-get update" in log.read_text() and "apt-get" in processes_of(cache)
+def ran(said: str) -> list[str]:
+    """Names of the stages that were made and not taken from the cache: their sizes are told."""
+    return re.findall(r"✓ (\w+) [0-9.]+ s [0-9]+ MiB", said)
 
 
-def wait_until(condition: object, limit_s: float = 60) -> None:
-    assert callable(condition)
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.1)
-
-
-def start(recipe: Path, cache: Path, out: Path, **variables: str) -> subprocess.Popen[bytes]:
-    command = [str(Path(sys.executable).parent / "provision"), "image", "build", str(recipe), "-o", str(out)]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **variables}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-
-
-def test_a_second_build_runs_no_stage(edge_virt_image: Path, provision: Provision) -> None:
-    before = edge_virt_image.stat().st_mtime_ns
+def test_a_second_build_runs_no_stage_and_leaves_the_release_as_it_is(
+    edge_virt_image: Path, provision: Provision
+) -> None:
+    before = {path.name: path.stat() for path in edge_virt_image.parent.iterdir()}
     done = provision("image", "build", "edge-virt", "-o", str(edge_virt_image.parents[1]))
-    assert done.stderr.count("cached") == 6
+    assert done.stderr.count("cached") == len(STAGES)
+    assert "up to date" in done.stderr
     assert done.stdout.strip() == str(edge_virt_image)
-    assert edge_virt_image.stat().st_mtime_ns == before
+    after = {path.name: path.stat() for path in edge_virt_image.parent.iterdir()}
+    assert {name: (one.st_ino, one.st_mtime_ns) for name, one in after.items()} == {
+        name: (one.st_ino, one.st_mtime_ns) for name, one in before.items()
+    }
     stages = json.loads(provision("image", "stages", "edge-virt", "--json").stdout)
-    assert [stage["cached"] for stage in stages] == [True] * 6
+    assert [(stage["name"], stage["cached"]) for stage in stages] == [(name, True) for name in STAGES]
 
 
 def test_a_removed_image_comes_back_from_the_cache(edge_virt_image: Path, provision: Provision, tmp_path: Path) -> None:
     done = provision("image", "build", "edge-virt", "-o", str(tmp_path))
-    assert done.stderr.count("cached") == 6
-    again = tmp_path / "edge-virt" / edge_virt_image.name
-    assert again.read_bytes() == edge_virt_image.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["edge-virt"]
+    assert done.stderr.count("cached") == len(STAGES)
+    again = tmp_path / "edge-virt"
+    tool("cmp", again / edge_virt_image.name, edge_virt_image)
+    assert {path.name for path in again.iterdir()} == {path.name for path in edge_virt_image.parent.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["edge-virt"]
 
 
 def test_a_build_at_the_same_time_waits_and_says_for_whom(edge_virt_image: Path) -> None:
@@ -94,93 +89,107 @@ def test_a_build_at_the_same_time_waits_and_says_for_whom(edge_virt_image: Path)
         line = second.stderr.readline().decode()
         assert f"waiting for image edge-virt: in use by process {os.getpid()}" in line
         assert second.poll() is None
-    # The state directory of this build is the user's own, so that it may have a stage to run; it need not end.
-    second.send_signal(signal.SIGINT)
-    second.communicate(timeout=60)
+        second.send_signal(signal.SIGINT)
+        second.communicate(timeout=60)
+        assert second.returncode == 130
 
 
-def test_a_build_that_is_killed_while_it_installs_packages_leaves_nothing_running(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    build = start(write_recipe(tmp_path), cache, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("seeded", "stage", "sign"),
+    [
+        ((), "tools", "extracting archives"),
+        (("tools",), "packages", "downloading packages"),
+        (FETCHED, "bootstrap", "installing essential packages"),
+    ],
+)
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_an_ended_build_leaves_nothing_running_mounted_or_half_done(
+    planned: Plan, tiny: Tiny, seeded: tuple[str, ...], stage: str, sign: str, end: signal.Signals
+) -> None:
+    tiny.seed(planned, *seeded)
+    log = tiny.log(stage)
+    build = tiny.start()
     try:
-        wait_until(lambda: is_installing(cache))
-    finally:
-        build.send_signal(signal.SIGKILL)
-        build.communicate()
-    wait_until(lambda: not processes_of(cache), 20)
-    assert str(cache) not in Path("/proc/mounts").read_text()
-    assert not list((cache / "hatfleet" / "stages" / "bootstrap").glob("[!.]*"))
-
-
-def test_ctrl_c_ends_a_build_cleanly(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    build = start(write_recipe(tmp_path), cache, tmp_path / "out")
-    try:
-        wait_until(lambda: is_installing(cache))
-        build.send_signal(signal.SIGINT)
+        wait_until(lambda: log.is_file() and sign in log.read_text(), 240)
+        build.send_signal(end)
         _, stderr = build.communicate(timeout=60)
     finally:
         build.kill()
-    assert build.returncode == 130, stderr
-    assert b"Traceback" not in stderr
-    wait_until(lambda: not processes_of(cache), 20)
-    assert list((cache / "hatfleet" / "stages" / "bootstrap").iterdir()) == []
+    nothing_is_left_of(tiny)
+    assert tiny.outputs(stage) == []
+    assert list(tiny.out.iterdir()) == []
+    if end is signal.SIGINT:
+        assert build.returncode == 130, stderr
+        assert b"Traceback" not in stderr
+        assert not list(tiny.stages.glob("*/.work-*"))
 
 
-def test_a_build_killed_in_its_middle_is_followed_by_a_good_one(
-    bootstrap_archive: Path, provision: Provision, tmp_path: Path
-) -> None:
-    """A stage is killed while it works in the emulated root; the next build starts from what was complete."""
-    cache = tmp_path / "cache"
-    recipe = write_recipe(tmp_path)
-    _seed_bootstrap(recipe, cache, bootstrap_archive)
-    build = start(recipe, cache, tmp_path / "out")
+def test_after_a_killed_build_comes_a_good_one(built: Tiny, provision: Provision) -> None:
+    assert not list(built.stages.glob("*/.work-*"))
+    assert [path.name for path in built.out.iterdir()] == ["tiny"]
+    provision("image", "verify", str(built.release))
+
+
+def test_a_damaged_stage_output_is_noticed_and_made_again(built: Tiny) -> None:
+    before = json.loads((built.release / MANIFEST).read_text())
+    system = built.plan().folder("system") / "system.img"
+    damage(system, 4096)
+    assert ran(built.build()) == ["system"]
+    assert json.loads((built.release / MANIFEST).read_text())["sha256"] == before["sha256"]
+    assert built.plan().store.damage("system", built.plan().key("system"), thorough=True) is None
+
+
+def test_a_partition_that_is_too_small_is_named_with_its_line_and_what_it_lacks(built: Tiny) -> None:
+    before = (built.release / MANIFEST).read_bytes()
+    built.write(boot=34)
     try:
-        wait_until(lambda: list((cache / "hatfleet" / "stages").glob("provision/.work-*/root/etc")), 120)
+        said = built.build(expect=2)
     finally:
-        build.send_signal(signal.SIGKILL)
-        build.communicate()
-    wait_until(lambda: not processes_of(cache), 20)
-    assert str(cache) not in Path("/proc/mounts").read_text()
-
-    again = start(recipe, cache, tmp_path / "out")
-    _, stderr = again.communicate(timeout=600)
-    assert again.returncode == 0, stderr.decode()
-    assert b"bootstrap" in stderr and b"cached" in stderr
-    assert not list((cache / "hatfleet" / "stages").glob("*/.work-*"))
-    image = tmp_path / "out" / "tiny" / "tiny-1.img"
-    assert json.loads(image.with_name("manifest.json").read_text())["size_bytes"] == image.stat().st_size
-
-    # A partition too small for what is known by now: refused, with the line and how much is missing.
-    small = start(write_recipe(tmp_path, boot=34, system=1024), cache, tmp_path / "out")
-    _, stderr = small.communicate(timeout=600)
-    assert small.returncode == 2, stderr.decode()
-    message = " ".join(stderr.decode().split())
-    assert "tiny.yaml:7 at layout.boot_mib: the partition of 34 MiB is" in message
-    assert "MiB too small" in message
-    assert json.loads(image.with_name("manifest.json").read_text())["layout_mib"]["boot_mib"] == 64
+        built.write()
+    assert "tiny.yaml:7 at layout.boot_mib: the partition of 34 MiB is" in said
+    assert "MiB too small" in said
+    assert (built.release / MANIFEST).read_bytes() == before
 
 
-def test_a_failing_stage_names_its_log(tmp_path: Path) -> None:
+def test_a_gpt_is_written_when_the_recipe_asks_for_it(built: Tiny, provision: Provision) -> None:
+    built.write(table="gpt")
+    try:
+        built.build()
+        image = built.release / "tiny-1.img"
+        assert "No problems found" in tool("sgdisk", "--verify", image)
+        table = json.loads(tool("sfdisk", "--json", image))["partitiontable"]
+        assert table["label"] == "gpt"
+        names = ["bootcfg", "boot_a", "boot_b", "system_a", "system_b", "data"]
+        assert [one["name"] for one in table["partitions"]] == names
+        systems = [one["uuid"].lower() for one in table["partitions"] if one["name"].startswith("system_")]
+        line = json.loads((built.release / MANIFEST).read_text())["command_lines"]["a"]
+        assert f"hatfleet.system={':'.join(systems)}" in line.split()
+        provision("image", "verify", str(built.release))
+    finally:
+        built.write()
+
+
+def test_a_refused_image_is_kept_under_a_name_that_says_so(built: Tiny) -> None:
+    """Debian starts the weekly TRIM; this recipe says that it must not."""
+    built.write(removed="fstrim.timer")
+    before = (built.release / MANIFEST).read_bytes()
+    try:
+        said = built.build(expect=5)
+    finally:
+        built.write()
+    assert "the image is refused" in said and "HF-IMG-013" in said and "fstrim.timer" in said
+    kept = built.out / "tiny.rejected"
+    assert str(kept) in said
+    findings = json.loads((kept / "gate.json").read_text())["findings"]
+    assert [(one["rule"], Path(one["path"]).name) for one in findings] == [("HF-IMG-013", "fstrim.timer")]
+    assert (kept / "tiny-1.img").is_file()
+    assert (built.release / MANIFEST).read_bytes() == before
+    assert {path.name for path in built.out.iterdir()} == {"tiny", "tiny.rejected"}
+
+
+def test_a_failing_stage_names_its_log(tiny: Tiny) -> None:
     """Nothing listens on port 9: the package lists cannot be fetched."""
-    build = start(write_recipe(tmp_path), tmp_path / "cache", tmp_path / "out", http_proxy="http://127.0.0.1:9")
-    _, stderr = build.communicate(timeout=300)
-    assert build.returncode == 1, stderr.decode()
-    words = " ".join(stderr.decode().split())
-    log = tmp_path / "cache" / "hatfleet" / "logs" / "tiny-bootstrap.log"
-    assert f"the whole output: {log}" in words
-    assert "127.0.0.1" in log.read_text()
-    assert not (tmp_path / "out" / "tiny").exists()
-
-
-def _seed_bootstrap(recipe: Path, cache: Path, archive: Path) -> None:
-    """Put packages that are there already in place of a stage that would take minutes."""
-    from hatfleet.common.site import Site
-    from hatfleet.image.recipe import load_recipe
-    from hatfleet.image.stages import plan
-    from hatfleet.image.store import Store
-
-    site = Site.find(ROOT)
-    store = Store(cache / "hatfleet" / "stages")
-    first = plan(load_recipe(site, recipe), site, store)[0]
-    store.make(first.name, first.key, first.inputs, "tiny", lambda work: (work / archive.name).symlink_to(archive))
+    said = tiny.build(expect=1, http_proxy="http://127.0.0.1:9")
+    assert f"the whole output: {tiny.log('tools')}" in said
+    assert "127.0.0.1" in tiny.log("tools").read_text()
+    assert not tiny.release.exists()
