@@ -55,6 +55,15 @@ _HOST_KEY_PLACEHOLDERS = (
 #: Shows the build's own repository to apt inside the new root file system (part of the package mmdebstrap).
 _AUTOMOUNT = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
 
+#: Where the repository is, in the build's own mounts: the hook makes the same folder in the root file system, where no
+#: path of the builder's may be.
+_MOUNTED = "/mnt/packages"
+
+_MOUNT = (
+    "set -eu; mount -t tmpfs -o mode=0755 tmpfs /mnt; mkdir /mnt/packages; "
+    'mount --bind "$1" /mnt/packages; shift; exec "$@"'
+)
+
 
 def package_list(*further: Iterable[str]) -> tuple[str, ...]:
     """Return all packages of an image, sorted."""
@@ -88,11 +97,22 @@ def bootstrap(work: Path, *, fetched: Path, suite: Suite, arch: str, packages: S
         'rm -rf "$1"/etc/apt/sources.list.d/* "$1"/etc/apt/sources.list; '
         f'cp {shlex.quote(str(fetched / SOURCES))} "$1"/etc/apt/sources.list; chmod 644 "$1"/etc/apt/sources.list'
     )
-    command = [tool, "--mode=root", f"--architectures={arch}", "--variant=apt", "--format=tar"]
+    command = [
+        "/bin/sh",
+        "-c",
+        _MOUNT,
+        "sh",
+        str(fetched / REPOSITORY),
+        tool,
+        "--mode=root",
+        f"--architectures={arch}",
+        "--variant=apt",
+        "--format=tar",
+    ]
     command += [f"--dpkgopt={option}" for option in (*EXCLUDED, UNSAFE_IO)]
     command += [f"--hook-dir={_AUTOMOUNT}", f"--setup-hook={_HOST_KEY_PLACEHOLDERS}", f"--customize-hook={sources}"]
     command += [f"--include={','.join(packages)}", suite.name, str(work / ARCHIVE)]
     # Each file was checked against the archives' signed indexes when it was fetched.
-    command += [f"deb [trusted=yes] file://{fetched / REPOSITORY} ./"]
+    command += [f"deb [trusted=yes] file://{_MOUNTED} ./"]
     run(namespaced(command, network=False), env=env, log=log, hint=f"the whole output: {log}")
     scratch.rmdir()

@@ -26,7 +26,7 @@ from hatfleet.image.publish import Release, is_published, publish, put_in_place
 from hatfleet.image.recipe import Recipe
 from hatfleet.image.release.manifest import MANIFEST, Kind
 from hatfleet.image.release.signing import SigningKey
-from hatfleet.image.stage import Stage, Workplace
+from hatfleet.image.stage import Stage, Workplace, plain_umask
 from hatfleet.image.stages import plan
 from hatfleet.image.store import Store
 
@@ -137,13 +137,14 @@ def _run_stage(stage: Stage, outputs: Store, recipe: Recipe) -> None:
         log = cache_dir() / "logs" / f"{recipe.name}-{stage.name}.log"
         write_atomic(log, "")
         try:
-            outputs.make(
-                stage.name,
-                stage.key,
-                stage.inputs,
-                recipe.name,
-                lambda work: stage.make(Workplace(work, log, current.update)),
-            )
+            with plain_umask():
+                outputs.make(
+                    stage.name,
+                    stage.key,
+                    stage.inputs,
+                    recipe.name,
+                    lambda work: stage.make(Workplace(work, log, current.update)),
+                )
         except CommandError as error:
             error.hint = error.hint or f"the whole output: {log}"
             raise

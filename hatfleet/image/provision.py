@@ -55,6 +55,7 @@ _LEFTOVERS = (
     "etc/ssh/ssh_host_*",
     "initrd.img*",
     "etc/.pwd.lock",
+    "mnt/*",
     "root/.ssh",
     "usr/lib/linux-image-*",
     "usr/lib/raspi-firmware",

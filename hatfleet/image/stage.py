@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,16 @@ class Stage:
     def label(self) -> str:
         """How an explanation names it when its output goes into another stage."""
         return f"stage {self.name}"
+
+
+@contextmanager
+def plain_umask() -> Iterator[None]:
+    """Make folders and files readable by everybody, whatever the builder prefers: modes are part of an image."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def role_code(folder: Path) -> str:
