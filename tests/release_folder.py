@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import subprocess
@@ -115,6 +116,7 @@ def make_release(folder: Path, work: Path, *, table: str = "mbr", secure_boot: b
     file[Kind.SYSTEM].write_bytes((work / "system").read_bytes())
     file[Kind.CYCLONEDX].write_text("{}\n")
     file[Kind.SPDX].write_text("{}\n")
+    file[Kind.FILES].write_bytes(gzip.compress(b"[]\n", mtime=0))
     file[Kind.PROVENANCE].write_text('{"_type": "https://in-toto.io/Statement/v1"}\n')
     pack(file[Kind.IMAGE])
     manifest = describe(folder, table, root_hash, lines)

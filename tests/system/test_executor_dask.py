@@ -35,9 +35,10 @@ SLOW_ROLE = f"""
     OWNER = dict(owner={getpass.getuser()!r}, group={grp.getgrgid(os.getgid()).gr_name!r})
 
     def device(settings, device):
-        first = ops.file(name="first", path=f"{{settings.root}}/{{device.name}}", content="x", **OWNER)
+        # A folder each: the "devices" share one disk, and an operation clears away what a crash left in its folder.
+        first = ops.file(name="first", path=f"{{settings.root}}/{{device.name}}/first", content="x", **OWNER)
         ops.on_change(name="slow", triggers=[first], command="sleep 5")
-        ops.file(name="last", path=f"{{settings.root}}/{{device.name}}.last", content="x", **OWNER)
+        ops.file(name="last", path=f"{{settings.root}}/{{device.name}}/last", content="x", **OWNER)
 """
 
 

@@ -23,6 +23,7 @@ from hatfleet.image.disk import MIB
 from hatfleet.image.fat import make_fat, tree_mib
 from hatfleet.image.initramfs import kernel_version, load_order
 from hatfleet.image.platforms import PLATFORMS
+from hatfleet.image.tools import HostTools
 from tests.private_apt import unpack
 from tests.system.debian_packages import debian_packages
 
@@ -85,6 +86,7 @@ def boot(unpacked: Unpacked) -> Path:
         volume_id=1,
         label="BOOT_A",
         epoch_s=EPOCH_S,
+        tools=HostTools(),
         log=unpacked.work / "log",
     )
     return image

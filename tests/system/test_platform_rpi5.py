@@ -32,6 +32,7 @@ from hatfleet.image.disk import MIB
 from hatfleet.image.fat import make_fat
 from hatfleet.image.platforms import PLATFORMS, Platform
 from hatfleet.image.platforms.options import Rpi5Options
+from hatfleet.image.tools import HostTools
 from tests.private_apt import PrivateApt, unpack
 from tests.standin_archive import KERNEL, SUITE, StandInArchive, build_archive, content, served
 
@@ -122,7 +123,16 @@ def test_the_boot_partition_is_complete(
     write_tree(tmp_path / "tree", files, contents)
     image = tmp_path / "boot.vfat"
     log = tmp_path / "log"
-    make_fat(image, tmp_path / "tree", size_bytes=34 * MIB, volume_id=1, label="BOOT_A", epoch_s=EPOCH_S, log=log)
+    make_fat(
+        image,
+        tmp_path / "tree",
+        size_bytes=34 * MIB,
+        volume_id=1,
+        label="BOOT_A",
+        epoch_s=EPOCH_S,
+        tools=HostTools(),
+        log=log,
+    )
     subprocess.run(["/usr/sbin/fsck.vfat", "-n", image], check=True, capture_output=True)
     assert listed(image) == set(expected)
     assert {name: read(image, name) for name in expected} == expected
@@ -138,6 +148,7 @@ def test_autoboot_is_read_back_from_a_fat_as_one_sector(tmp_path: Path) -> None:
         volume_id=1,
         label="BOOTCFG",
         epoch_s=EPOCH_S,
+        tools=HostTools(),
         log=tmp_path / "log",
     )
     assert read(image, "autoboot.txt") == autoboot_txt()
@@ -155,16 +166,15 @@ def test_a_signed_boot_partition_holds_three_files_and_openssl_believes_them(
     signing = rsa.generate_private_key(65537, 2048)
     inner = {"config.txt": config_txt(platform, options, signed=True), "initrd.img": b"initramfs"}
     ramdisk = tmp_path / "boot.img"
-    digest = boot_image(
-        ramdisk, collect(root, platform, options), inner, volume_id=2, epoch_s=EPOCH_S, log=tmp_path / "log"
-    )
+    log, tools = tmp_path / "log", HostTools()
+    found = collect(root, platform, options)
+    digest = boot_image(ramdisk, found, inner, volume_id=2, epoch_s=EPOCH_S, tools=tools, log=log)
     signature = boot_sig(digest, signing, EPOCH_S)
     outer = {"boot.img": ramdisk.read_bytes(), "boot.sig": signature, "config.txt": ramdisk_config_txt()}
     write_tree(tmp_path / "tree", (), outer)
     image = tmp_path / "boot.vfat"
-    make_fat(
-        image, tmp_path / "tree", size_bytes=80 * MIB, volume_id=1, label="B", epoch_s=EPOCH_S, log=tmp_path / "log"
-    )
+    size = 80 * MIB
+    make_fat(image, tmp_path / "tree", size_bytes=size, volume_id=1, label="B", epoch_s=EPOCH_S, tools=tools, log=log)
     assert listed(image) == {"boot.img", "boot.sig", "config.txt"}
     taken = tmp_path / "taken.img"
     taken.write_bytes(read(image, "boot.img"))

@@ -93,7 +93,7 @@ def test_release_as_built_passes_every_check(built: Path, key: PublicKey) -> Non
     assert {one.outcome for one in report.checks} == {Outcome.PASSED}
     assert report.exit_code is ExitCode.OK
     guarantees = {(one.subject, one.guarantee) for one in report.checks}
-    assert len(guarantees) == len(report.checks) == 22
+    assert len(guarantees) == len(report.checks) == 23
 
 
 @pytest.mark.parametrize("table", ["mbr", "gpt"])
