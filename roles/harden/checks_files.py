@@ -25,8 +25,8 @@ def test_rights(host: Any, settings: Any) -> None:
     agree(found, wanted, "mode, owner and group")
 
 
-#: All file systems that lie on a disk, each searched once.
-FIND_ROOTS = "$(findmnt --real -rno TARGET)"
+#: All file systems that lie on a disk, each searched once; the root, too, where it is an overlay over one.
+FIND_ROOTS = "$({ echo /; findmnt --real -rno TARGET; } | sort -u)"
 
 
 @control(

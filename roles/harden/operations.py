@@ -125,7 +125,8 @@ def rights(*, paths: Mapping[str, tuple[str, str, str]]) -> Steps:
 @operation(affects=(PathRead, ShellRead))
 def setid_programs(*, allowed: Sequence[str]) -> Steps:
     """Have no file with a set-user-id or set-group-id bit but the allowed ones, on any disk of the system."""
-    roots = "$(findmnt --real -rno TARGET)" if is_live() else "/"
+    # The root, too, where it is an overlay over what lies on a disk.
+    roots = "$({ echo /; findmnt --real -rno TARGET; } | sort -u)" if is_live() else "/"
     found = yield ShellRead(f"find {roots} -xdev -type f -perm /6000 -print 2>/dev/null || true")
     extra = sorted(set(found) - set(allowed))
     if not extra:
