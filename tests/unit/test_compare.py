@@ -17,7 +17,7 @@ from hatfleet.fleet.engine.hostrun import HostRun
 from hatfleet.fleet.job import HostJob, Mode
 from hatfleet.fleet.results import Event, HostState, OpFinished, OpStarted, Status
 from hatfleet.fleet.roles import Half
-from hatfleet.ops import Command, Note, OperationError, PathRead, ShellRead, Steps, operation
+from hatfleet.ops import Command, Note, OperationError, PathRead, ShellRead, Steps, base, operation
 from hatfleet.ops.steps import Declaration, Operation, declaring
 from tests.unit.target import LocalTarget, compared, declared
 
@@ -235,3 +235,35 @@ def test_an_operation_knows_what_it_may_change() -> None:
     assert one.may_change(PathRead("/etc/a")) and not one.may_change(PathRead("/etc/b"))
     (anything,) = declared(lambda: ops.on_change(triggers=[], command="true"))
     assert isinstance(anything, Operation) and anything.may_change(PathRead("/etc/b"))
+
+
+def test_a_file_of_the_device_is_written_into_its_state_and_the_images_link_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "STATE_FOLDER", str(tmp_path / "state"))
+    link = tmp_path / "hostname"
+    kept = Path(f"{tmp_path}/state{link}")
+    kept.parent.mkdir(parents=True)
+    link.symlink_to(kept)
+
+    def role() -> None:
+        ops.file(path=str(link), content="edge-01\n", name="host name", **OWNER)
+
+    assert finished(run(LocalTarget(live=True), role)) == {"host name": Status.CHANGED}
+    assert link.is_symlink()
+    assert kept.read_text() == "edge-01\n"
+    assert finished(run(LocalTarget(live=True), role)) == {"host name": Status.OK}
+
+
+def test_any_other_link_at_the_path_of_a_file_is_replaced(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("not ours\n")
+    link = tmp_path / "hostname"
+    link.symlink_to(other)
+
+    def role() -> None:
+        ops.file(path=str(link), content="edge-01\n", name="host name", **OWNER)
+
+    assert finished(run(LocalTarget(live=True), role)) == {"host name": Status.CHANGED}
+    assert not link.is_symlink()
+    assert other.read_text() == "not ours\n"
