@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,39 +82,6 @@ def test_a_failing_operation_ends_its_host_with_the_reason(
     finally:
         on_device(device, "rm -rf /etc/locale.conf")
     assert run_json("apply", "-i", "lab", "-r", "base")["hosts"][0]["state"] == "changed"
-
-
-@pytest.fixture
-def sealed(applied: tuple[str, ...], on_device: Callable[..., str]) -> Iterator[str]:
-    """A device whose root file system cannot be written, as one that runs from a sealed image."""
-    device = applied[0]
-    on_device(device, "journalctl --relinquish-var; sync; mount -o remount,ro /")
-    yield device
-    on_device(device, "mount -o remount,rw / && journalctl --flush")
-
-
-def test_a_sealed_device_that_is_as_declared_is_good(sealed: str, run_json: Callable[..., Any]) -> None:
-    assert run_json("apply", "-i", "lab", "-l", sealed)["hosts"][0]["state"] == "ok"
-
-
-def test_a_sealed_device_that_differs_needs_a_new_image(
-    applied: tuple[str, ...], run_json: Callable[..., Any], on_device: Callable[..., str]
-) -> None:
-    device = applied[0]
-    on_device(
-        device,
-        "echo Etc/GMT+3 > /etc/timezone; hostname wrong; journalctl --relinquish-var; sync; mount -o remount,ro /",
-    )
-    try:
-        report = run_json("apply", "-i", "lab", "-l", device, "-r", "base", expect=4)
-        operations = {op["name"]: op for op in report["hosts"][0]["operations"]}
-        differing = [op for op in operations.values() if op["status"] == "needs-image"]
-        assert {change["target"] for op in differing for change in op["changes"]} == {"/etc/timezone"}
-        assert on_device(device, "cat /etc/timezone").strip() == "Etc/GMT+3", "a sealed image is never forced"
-        assert on_device(device, "uname -n").strip() == device, "the device half is applied all the same"
-    finally:
-        on_device(device, "mount -o remount,rw /; journalctl --flush")
-    run_json("apply", "-i", "lab", "-l", device, "-r", "base")
 
 
 def test_interrupted_apply_says_so_and_the_next_one_works(

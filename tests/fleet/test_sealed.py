@@ -114,15 +114,17 @@ def test_what_belongs_to_the_device_is_applied_and_survives(
     provision("check", "-i", "lab")
 
 
-def test_a_difference_in_the_image_asks_for_a_new_image(
-    on: Callable[..., str], run_json: Callable[..., Any], tmp_path: Path
+def test_a_difference_in_the_image_asks_for_a_new_image_and_the_device_half_is_applied_all_the_same(
+    on: Callable[..., str], run_json: Callable[..., Any], tmp_path: Path, device: str
 ) -> None:
+    on("hostname wrong")
     (tmp_path / "hosts.yaml").write_text("all: {vars: {harden: {ssh: {max_auth_tries: 5}}}}\n")
     report = run_json("apply", "-i", "lab", "-i", str(tmp_path), expect=4)
     wanting = [one for one in report["hosts"][0]["operations"] if one["status"] == "needs-image"]
     assert wanting
     assert {one["half"] for one in wanting} == {"image"}
     assert "MaxAuthTries 5" not in on("sshd -T; cat /etc/ssh/sshd_config.d/*")
+    assert on("uname -n") == f"{device}\n"
 
 
 def test_no_flipped_bit_is_ever_read(on: Callable[..., str]) -> None:
