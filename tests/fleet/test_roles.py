@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +42,9 @@ def test_damage_is_found_named_and_repaired(
     target = ("-i", "lab", "-l", device, "-r", role)
     assert not_good(run_json("check", *target)) == {}, "the device must be good before it is damaged"
 
-    for damage in damages:
-        on_device(device, damage.command)
+    # In one session: one of them makes the SSH server read its configuration again, and it refuses others meanwhile.
+    broken = (f"( {damage.command} ) || {{ echo {shlex.quote(damage.name)}; exit 1; }}" for damage in damages)
+    on_device(device, "\n".join(broken))
     damaged = not_good(run_json("check", *target, expect=5))
     missed = {damage.name: damage.controls for damage in damages if not set(damage.controls) <= set(damaged)}
     assert missed == {}, f"damages that no control found; found were {sorted(damaged)}"
