@@ -8,6 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from hatfleet.image.platforms import PLATFORMS
 from hatfleet.image.release.manifest import (
     MANIFEST,
     SLOTS,
@@ -90,13 +91,17 @@ def command_line(slot: str, root_hash: str) -> str:
     return f"console=ttyAMA0 root=/dev/mapper/root roothash={root_hash} hatfleet.slot={slot} panic=10"
 
 
-def make_release(folder: Path, work: Path, *, table: str = "mbr", secure_boot: bool = False) -> Manifest:
+def make_release(
+    folder: Path, work: Path, *, table: str = "mbr", secure_boot: bool = False, platform: str = "virt"
+) -> Manifest:
     """Make a release in ``folder``, with what is in between in ``work``."""
     folder.mkdir()
     work.mkdir()
     root_hash = make_system(work / "system")
-    lines = {slot: command_line(slot, root_hash) for slot in SLOTS}
-    files = {f"cmdline-{slot}.txt": f"{line}\n".encode() for slot, line in lines.items()}
+    one_for_both = not PLATFORMS[platform].slot_filter
+    lines = {slot: command_line("firmware" if one_for_both else slot, root_hash) for slot in SLOTS}
+    names = {slot: "cmdline.txt" if one_for_both else f"cmdline-{slot}.txt" for slot in SLOTS}
+    files = {names[slot]: f"{line}\n".encode() for slot, line in lines.items()}
     files["config.txt"] = b"kernel=vmlinuz\n"
     make_fat(work / "boot", files, 2 * MIB)
     if secure_boot:
@@ -119,7 +124,7 @@ def make_release(folder: Path, work: Path, *, table: str = "mbr", secure_boot: b
     file[Kind.FILES].write_bytes(gzip.compress(b"[]\n", mtime=0))
     file[Kind.PROVENANCE].write_text('{"_type": "https://in-toto.io/Statement/v1"}\n')
     pack(file[Kind.IMAGE])
-    manifest = describe(folder, table, root_hash, lines)
+    manifest = describe(folder, table, root_hash, lines, platform)
     (folder / MANIFEST).write_text(manifest.text())
     return manifest
 
@@ -140,7 +145,7 @@ def pack(image: Path) -> None:
     tool("bmaptool", "--quiet", "create", image, "-o", image.with_name(f"{image.name}.bmap"))
 
 
-def describe(folder: Path, table: str, root_hash: str, lines: dict[str, str]) -> Manifest:
+def describe(folder: Path, table: str, root_hash: str, lines: dict[str, str], platform: str) -> Manifest:
     def partuuid(number: int) -> str:
         return f"cafe0102-{number:02d}" if table == "mbr" else f"00000000-0000-4000-8000-{9 + number:012x}"
 
@@ -161,7 +166,7 @@ def describe(folder: Path, table: str, root_hash: str, lines: dict[str, str]) ->
     return Manifest(
         name=NAME,
         version=VERSION,
-        platform="virt",
+        platform=platform,
         arch="arm64",
         suite="trixie",
         build=DIGEST,

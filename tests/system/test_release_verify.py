@@ -324,13 +324,24 @@ def test_image_without_a_partition_table_is_found(release: Path) -> None:
     with (release / FILE[Kind.IMAGE]).open("r+b") as handle:
         handle.write(bytes(512))
     repack(release)
-    assert "partition table cannot be read" in failures(verify_release(release, None))[FILE[Kind.IMAGE]]
+    assert "there is no partition table" in failures(verify_release(release, None))[FILE[Kind.IMAGE]]
 
 
 def test_partition_table_of_another_kind_is_found(release: Path) -> None:
     tool("sfdisk", "--quiet", "--wipe", "always", release / FILE[Kind.IMAGE], stdin="label: sun\n")
     repack(release)
-    assert "of the type sun" in failures(verify_release(release, None))[FILE[Kind.IMAGE]]
+    assert "there is no partition table" in failures(verify_release(release, None))[FILE[Kind.IMAGE]]
+
+
+def test_a_machine_whose_slots_share_a_command_line_passes(tmp_path: Path) -> None:
+    make_release(tmp_path / "tiny", tmp_path / "work", platform="rpi4-debian")
+    assert failures(verify_release(tmp_path / "tiny", None)) == {}
+
+
+def test_a_platform_that_nobody_knows_is_found(tmp_path: Path) -> None:
+    make_release(tmp_path / "tiny", tmp_path / "work")
+    rewrite(tmp_path / "tiny", lambda record: record.update(platform="rpi9"))
+    assert "machine of the kind rpi9, which is not known" in failures(verify_release(tmp_path / "tiny", None))["boot_a"]
 
 
 def test_compressed_file_with_another_image_in_it_is_found(release: Path) -> None:
@@ -367,9 +378,9 @@ def test_block_map_that_does_not_fit_is_found(release: Path) -> None:
     file = release / FILE[Kind.BLOCK_MAP]
     whole = file.read_text()
     damaged = {
-        "digest": whole.replace("<MappedBlocksCount>", "<MappedBlocksCount> "),
+        "its own checksum does not match": whole.replace("<MappedBlocksCount>", "<MappedBlocksCount> "),
         "entities": '<!DOCTYPE x [<!ENTITY a "a">]>' + whole,
-        "it is damaged": whole[:-20],
+        "broken or cut off": whole[:-20],
         "version": whole.replace('version="2.0"', 'version="1.3"'),
     }
     for message, text in damaged.items():

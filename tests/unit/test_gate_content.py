@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hatfleet.common.errors import CommandError, HatfleetError
+from hatfleet.common.errors import HatfleetError
 from hatfleet.image.gate import Allow, RecipeFacts, judge
-from hatfleet.image.gate.worker import judge_behind
 from tests.unit.gate_tree import ADMIN, Tree, make_tree
 
 HASH, PASSPHRASE, TOKEN, PUBLIC_KEY = "HF-IMG-003", "HF-IMG-004", "HF-IMG-005", "HF-IMG-008"
@@ -248,14 +247,3 @@ def test_a_file_that_cannot_be_read_is_an_error_never_a_pass(tree: Tree, monkeyp
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(HatfleetError, match="hidden cannot be read: Permission denied"):
         tree.judge()
-
-
-def test_the_gate_finds_the_same_in_a_process_of_its_own(tree: Tree, tmp_path: Path) -> None:
-    tree.put("/etc/secret", crypt("-6"))
-    allow = Allow.model_validate({"units": ["app.service"]})
-    facts = RecipeFacts(frozenset({"base"}), frozenset({ADMIN}), frozenset(), allow)
-    here, there = judge(tree.root, facts), judge_behind(["env", "LC_ALL=C"], tree.root, facts)
-    assert (there.findings, there.warnings) == (here.findings, here.warnings)
-    assert [finding.path for finding in there.findings] == ["/etc/secret"]
-    with pytest.raises(CommandError, match="is no root file system"):
-        judge_behind([], tmp_path, facts)

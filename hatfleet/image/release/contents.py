@@ -1,8 +1,7 @@
-"""What is inside a disk image, read from it: the partition table and the files of a boot partition."""
+"""The files of a boot partition, read from a disk image."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,34 +12,8 @@ from pathlib import Path
 from hatfleet.common.errors import CommandError, HatfleetError
 from hatfleet.common.run import require_tool, run
 
-_SECTOR_BYTES = 512
-
-#: Types of an extended partition: the logical ones lie in it, it holds nothing itself.
-_EXTENDED = ("5", "f", "85")
-
 #: With a secure-boot key, everything but this image and its signature lies inside of it.
 BOOT_IMAGE, BOOT_SIGNATURE = "boot.img", "boot.sig"
-
-
-@dataclass(frozen=True)
-class FoundPartition:
-    """A partition as the table of a disk image has it."""
-
-    number: int
-    start_bytes: int
-    size_bytes: int
-    partuuid: str
-    name: str | None
-    """Only GPT has names."""
-
-
-@dataclass(frozen=True)
-class FoundTable:
-    """A partition table without the extended partition."""
-
-    kind: str
-    """``mbr`` or ``gpt``."""
-    partitions: tuple[FoundPartition, ...]
 
 
 def require_tools() -> None:
@@ -49,36 +22,8 @@ def require_tools() -> None:
     Raises:
         MissingToolError: one is not.
     """
-    require_tool("sfdisk", "fdisk")
     for tool in ("mdir", "mcopy"):
         require_tool(tool, "mtools")
-
-
-def read_table(image: Path) -> FoundTable:
-    """Read the partition table of a disk image.
-
-    Raises:
-        HatfleetError: there is none that sfdisk can read.
-    """
-    done = run([require_tool("sfdisk", "fdisk"), "--json", image.resolve()], env=_environment(), check=False)
-    try:
-        table = json.loads(done.stdout)["partitiontable"]
-    except (ValueError, KeyError) as error:
-        reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no partition table"])[-1]
-        raise HatfleetError(f"the partition table cannot be read: {reason}") from error
-    kind = {"dos": "mbr", "gpt": "gpt"}.get(table["label"])
-    if kind is None:
-        raise HatfleetError(f"the partition table is of the type {table['label']}, allowed are MBR and GPT")
-    prefix = f"{int(table['id'], 16):08x}" if kind == "mbr" else ""
-    found = []
-    for entry in table.get("partitions", []):
-        if kind == "mbr" and entry["type"] in _EXTENDED:
-            continue
-        number = int(entry["node"].removeprefix(str(image.resolve())).lstrip("p"))
-        partuuid = entry["uuid"].lower() if kind == "gpt" else f"{prefix}-{number:02d}"
-        start, size = entry["start"] * _SECTOR_BYTES, entry["size"] * _SECTOR_BYTES
-        found.append(FoundPartition(number, start, size, partuuid, entry.get("name") if kind == "gpt" else None))
-    return FoundTable(kind, tuple(found))
 
 
 @dataclass(frozen=True)

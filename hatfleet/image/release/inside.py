@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hatfleet.common.errors import HatfleetError
-from hatfleet.image.release.contents import BOOT_IMAGE, BOOT_SIGNATURE, BootFiles, FoundPartition, read_table
+from hatfleet.image.bootfiles import cmdline_file
+from hatfleet.image.disk import Placed, read_table
+from hatfleet.image.platforms import PLATFORMS
+from hatfleet.image.release.contents import BOOT_IMAGE, BOOT_SIGNATURE, BootFiles
 from hatfleet.image.release.manifest import SLOTS, Kind, Manifest, PartitionEntry, Slot
 from hatfleet.image.release.report import Checks
 from hatfleet.image.release.verity import BLOCK_BYTES, check_tree, read_superblock, tree_bytes
@@ -53,9 +56,9 @@ def check_inside(image: Path, manifest: Manifest, checks: Checks, progress: Call
 
 
 def _check_table(image: Path, manifest: Manifest) -> None:
-    table = read_table(image)
-    if table.kind != manifest.layout.table:
-        raise HatfleetError(f"found a table of type {table.kind}, the manifest has {manifest.layout.table}")
+    table = read_table(image).layout
+    if table.table.value != manifest.layout.table:
+        raise HatfleetError(f"found a table of type {table.table}, the manifest has {manifest.layout.table}")
     found = {partition.number: partition for partition in table.partitions}
     wanted = {partition.number: partition for partition in manifest.layout.partitions}
     wrong = [f"{wanted[number].name} is missing" for number in sorted(set(wanted) - set(found))]
@@ -69,7 +72,7 @@ def _check_table(image: Path, manifest: Manifest) -> None:
         raise HatfleetError(f"the image ends before {', '.join(ends)}")
 
 
-def _differences(found: FoundPartition, wanted: PartitionEntry) -> list[str]:
+def _differences(found: Placed, wanted: PartitionEntry) -> list[str]:
     pairs = {
         "starts at byte": (found.start_bytes, wanted.start_bytes),
         "has the size": (found.size_bytes, wanted.size_bytes),
@@ -81,8 +84,13 @@ def _differences(found: FoundPartition, wanted: PartitionEntry) -> list[str]:
 
 def _check_boot(files: BootFiles, manifest: Manifest, checks: Checks) -> None:
     with checks.check(BOOT, "can be read"), files.inner() as inner:
+        platform = PLATFORMS.get(manifest.platform)
+        if platform is None:
+            raise HatfleetError(
+                f"the manifest is for a machine of the kind {manifest.platform}, which is not known here"
+            )
         for slot in SLOTS:
-            name = f"cmdline-{slot}.txt"
+            name = cmdline_file(platform, slot)
             with checks.check(f"{BOOT}/{name}", "is as the manifest says, with the root hash"):
                 _check_command_line(inner.read(name).decode(errors="replace").strip(), manifest, slot)
         if inner is not files:

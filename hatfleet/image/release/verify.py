@@ -10,7 +10,8 @@ import zstandard
 
 from hatfleet.common.errors import HatfleetError, InputError
 from hatfleet.common.progress import step
-from hatfleet.image.release.blockmap import check_block_map, read_block_map
+from hatfleet.image.bmap import read_bmap
+from hatfleet.image.release.blockmap import check_block_map
 from hatfleet.image.release.contents import require_tools
 from hatfleet.image.release.inside import check_inside
 from hatfleet.image.release.manifest import MANIFEST, SIGNATURE, Artefact, Kind, Manifest, parse_manifest
@@ -77,7 +78,7 @@ def _check_files(folder: Path, manifest: Manifest, only: str | None, key: Public
         return
     if block_map := _present(folder, manifest, Kind.BLOCK_MAP, list(manifest.artefacts)):
         with checks.check(block_map.name, "fits the image"), step("block map"):
-            check_block_map(read_block_map(block_map), image)
+            check_block_map(read_bmap(block_map), image)
     with step("the inside of the image") as current:
         check_inside(image, manifest, checks, current.update)
 
