@@ -148,7 +148,8 @@ def test_no_flipped_bit_is_ever_read(on: Callable[..., str]) -> None:
         refused = on("echo 3 >/proc/sys/vm/drop_caches; " + "; ".join(f"{read % place} || echo no" for place in places))
         assert refused.split() == ["no"] * FLIPS
     finally:
-        on("dmsetup remove copy")
+        # udev may be looking at what it was just told of.
+        on("udevadm settle; dmsetup remove --retry copy")
 
 
 def test_a_flipped_bit_in_the_running_system_ends_it_at_once(on: Callable[..., str], provision: Provision) -> None:
