@@ -48,5 +48,6 @@ if ! "$venv/bin/python" -c '' 2>/dev/null; then
 fi
 echo "setup: installing the locked Python packages" >&2
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+	-e . -e ./hatserve
 echo "setup: ready ($("$venv/bin/python" --version))" >&2
