@@ -145,7 +145,7 @@ def pack(image: Path) -> None:
     tool("bmaptool", "--quiet", "create", image, "-o", image.with_name(f"{image.name}.bmap"))
 
 
-def describe(folder: Path, table: str, root_hash: str, lines: dict[str, str], platform: str) -> Manifest:
+def describe(folder: Path, table: str, root_hash: str, lines: dict[str, str], platform: str = "virt") -> Manifest:
     def partuuid(number: int) -> str:
         return f"cafe0102-{number:02d}" if table == "mbr" else f"00000000-0000-4000-8000-{9 + number:012x}"
 

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hatfleet.acceptance.booted import judge_booted
-from hatfleet.acceptance.offline import judge_root
-from hatfleet.acceptance.report import Acceptance, acceptance_json
+from hatfleet.acceptance.report import Acceptance, Offline, acceptance_json
 from hatfleet.common.errors import InputError, Where
 from hatfleet.common.files import write_atomic
-from hatfleet.common.paths import cache_dir
 from hatfleet.common.site import Site
-from hatfleet.image import tree
-from hatfleet.image.bootstrap import ARCHIVE
+from hatfleet.compliance.runner import list_controls
 from hatfleet.image.build import store
+from hatfleet.image.checks import read_checks
 from hatfleet.image.gate import REJECTED, recipe_facts
 from hatfleet.image.lock import read_lock
-from hatfleet.image.machine import require_machine
-from hatfleet.image.provision import BOOT_CONTENT, BOOT_FOLDER
+from hatfleet.image.provision import read_gate
 from hatfleet.image.recipe import Recipe, find_recipe, load_recipe
 from hatfleet.image.release.manifest import MANIFEST
-from hatfleet.image.seal import furnish
 from hatfleet.image.stages import plan
-
-#: The stage whose output is the root file system of the image.
-_ROOT_STAGE = "provision"
 
 #: The report, among the artefacts of a refused image.
 ACCEPTANCE_FILE = "acceptance.json"
@@ -73,7 +63,7 @@ def accept(
     *,
     boot: bool = True,
 ) -> Acceptance:
-    """Judge an image by its files and, where the lab can boot it, as it runs.
+    """Judge an image by what its build found in its files and, where the lab can boot it, as it runs.
 
     Args:
         candidate: The image.
@@ -81,21 +71,24 @@ def accept(
         boot: Whether to boot it.
 
     Raises:
-        InputError: the recipe or a role has changed since the image was built, or this machine lacks something.
+        InputError: the recipe or a role has changed since the image was built, or the lab lacks something.
         HatfleetError: something could not be judged.
     """
     recipe = candidate.recipe
-    require_machine(recipe.platform.arch)
-    facts = recipe_facts(recipe.roles, recipe.allow)
-    with _unpacked(recipe, site) as root:
-        offline = judge_root(root, name=recipe.name, site=site, roles=recipe.roles, facts=facts)
+    offline = _judged(recipe, site)
     booted, reason = None, ""
     if not boot:
         reason = "it was not wanted"
     elif not recipe.platform.lab:
         reason = f"the lab cannot boot images for {recipe.platform.name}"
     else:
-        booted = judge_booted(candidate.image, name=recipe.name, site=site, roles=recipe.roles, facts=facts)
+        booted = judge_booted(
+            candidate.image,
+            name=recipe.name,
+            site=site,
+            roles=recipe.roles,
+            facts=recipe_facts(recipe.roles, recipe.allow),
+        )
     return Acceptance(recipe.name, recipe.version, offline, booted, reason)
 
 
@@ -109,31 +102,22 @@ def refuse(candidate: Candidate, acceptance: Acceptance) -> Path:
     return folder.rename(kept)
 
 
-@contextmanager
-def _unpacked(recipe: Recipe, site: Site) -> Iterator[Path]:
-    """Give a copy of the root file system that the recipe's image was made from.
+def _judged(recipe: Recipe, site: Site) -> Offline:
+    """Return what the build found in the root file system that the recipe's image was made from.
 
     Raises:
         InputError: the newest build is of other inputs.
     """
     outputs = store()
     built = plan(recipe, site, outputs, read_lock(recipe.file))
-    if not outputs.has(_ROOT_STAGE, built.key(_ROOT_STAGE)):
+    if not all(outputs.has(name, built.key(name)) for name in ("provision", "checks")):
         raise InputError(
             f"the image of {recipe.name} was not built from the recipe and roles as they are now",
             hint=f"build it again: provision image build {recipe.name}",
         )
-    folder = cache_dir() / "acceptance"
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder))
-    try:
-        folder, root = built.folder(_ROOT_STAGE), work / "root"
-        tree.unpack(folder / ARCHIVE, root, work / "unpack.log")
-        furnish(root)
-        shutil.copytree(folder / BOOT_CONTENT, root / BOOT_FOLDER, dirs_exist_ok=True)
-        yield root
-    finally:
-        shutil.rmtree(work)
+    listing = list_controls(site, [role.name for role in recipe.roles])
+    at_boot = tuple(control for control in listing.controls if control.needs == "boot")
+    return Offline(read_gate(built.folder("provision")), read_checks(built.folder("checks")), at_boot)
 
 
 def _named(manifest: Path, image: str) -> str:

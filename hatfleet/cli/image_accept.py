@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from hatfleet.cli.accept_view import print_acceptance
-from hatfleet.cli.identity import own_command
 from hatfleet.cli.options import json_option, verbose_option
 from hatfleet.common.progress import say
 from hatfleet.common.site import Site
@@ -34,9 +33,9 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def accept(image: str, out: Path | None, *, no_boot: bool, as_json: bool, verbose: bool) -> None:
     """Judge a built image, of RECIPE or in FILE: is it fit for devices?
 
-    First its files: no secret, no account, unit or set-id program that is not allowed, and every control of the roles
-    that files can answer. Then, if it is for virtual devices, it is booted as a throw-away device of the lab: every
-    control, the sockets that wait for the network, failed units, the kernel's taint flags.
+    First its files, as the build found them: no secret, no account, unit or set-id program that is not allowed, and
+    every control of the roles that files can answer. Then, if it is for virtual devices, it is booted as a throw-away
+    device of the lab: every control, the sockets that wait for the network, failed units, the kernel's taint flags.
 
     \b
     provision image accept edge-virt               the image that was built last
@@ -47,9 +46,7 @@ def accept(image: str, out: Path | None, *, no_boot: bool, as_json: bool, verbos
     from hatfleet.acceptance.accept import accept as judge
     from hatfleet.acceptance.accept import find_candidate, refuse
     from hatfleet.acceptance.report import acceptance_json
-    from hatfleet.image.userns import become_root
 
-    become_root(own_command())
     site = Site.find()
     candidate = find_candidate(site, image, out or site.root / "out")
     found = judge(candidate, site, boot=not no_boot)

@@ -276,12 +276,21 @@ class _Worker:
                 self.done = True
 
     def end(self, grace_s: float = 0.0) -> None:
-        """End the process and everything it started, after giving it ``grace_s`` seconds to end by itself."""
+        """End the process and everything it started, after giving it ``grace_s`` seconds to end by itself.
+
+        What it said until then is taken in.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
         if self._process.returncode is None:
             end_process_group(self._process)
-        self.output.close()
+        if not self.output.closed:
+            os.set_blocking(self.output.fileno(), False)
+            # Something that left the group may hold the other end open: then there is no end of the output.
+            with contextlib.suppress(BlockingIOError):
+                while self.read():
+                    pass
+            self.output.close()
 
     def how_it_ended(self) -> str:
         """Say how the process ended, with the last line it printed for people."""

@@ -18,6 +18,7 @@ from hatfleet.common.paths import cache_dir
 from hatfleet.common.progress import say, step
 from hatfleet.common.site import Site
 from hatfleet.image import cache, gate
+from hatfleet.image.checks import CHECKS_FILE, not_good, read_checks
 from hatfleet.image.disk import MIB
 from hatfleet.image.lock import read_lock
 from hatfleet.image.machine import require_machine, require_space
@@ -34,7 +35,7 @@ from hatfleet.image.store import Store
 _STAGES_MIB = 3072
 
 #: Stages whose outputs need that room.
-_HEAVY = frozenset({"tools", "packages", "bootstrap", "initramfs", "provision"})
+_HEAVY = frozenset({"tools", "packages", "bootstrap", "initramfs", "provision", "checks"})
 
 #: What of a disk image is not empty, at most: slot A, of two.
 _FILLED = 0.6
@@ -92,7 +93,8 @@ def build(recipe: Recipe, site: Site, out: Path, *, key: SigningKey | None = Non
 
     Raises:
         InputError: the machine lacks a tool, rights or space, or the recipe does not fit.
-        RejectedError: something is in the image that must not be; it is kept in ``out/<name>.rejected``.
+        RejectedError: something is in the image that must not be, or a control of a role fails on it; it is kept in
+            ``out/<name>.rejected``.
         HatfleetError: a stage failed; the error names its log file.
     """
     started = datetime.now(UTC)
@@ -155,20 +157,23 @@ def _publish(release: Release, out: Path) -> Path:
     """Put the release into ``out/<name>/`` and return that folder.
 
     Raises:
-        RejectedError: the gate found something.
+        RejectedError: the gate found something, or a control of a role failed.
     """
     folder = out / release.recipe.name
     report = read_gate(release.plan.folder("provision"))
+    controls = not_good(read_checks(release.plan.folder("checks")))
+    refused = report.findings or controls
     with step("release") as current:
-        if not report.findings and is_published(release, folder):
+        if not refused and is_published(release, folder):
             current.note = "up to date"
             return folder
         out.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=out, prefix=f".{release.recipe.name}-"))
         try:
             publish(release, work)
-            if report.findings:
-                raise gate.reject(work, report, name=release.recipe.name)
+            if refused:
+                shutil.copy(release.plan.folder("checks") / CHECKS_FILE, work)
+                raise gate.reject(work, report, controls=controls, name=release.recipe.name)
             put_in_place(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)

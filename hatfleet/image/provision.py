@@ -172,10 +172,21 @@ def tidy(root: Path) -> None:
     for path in sorted(logs.rglob("*")):
         if path.is_file() and not path.is_symlink():
             path.unlink()
+    _mark_updated(root)
     for point in ("dev", "proc", "run", "sys", "tmp", "var/tmp"):
         tree.remove(root, f"{point}/*")
         tree.remove(root, f"{point}/.[!.]*")
     tree.put(root, "etc/machine-id", "uninitialized\n", mode=0o444)
+
+
+def _mark_updated(root: Path) -> None:
+    """Say that what systemd derives from /usr is there already (systemd-update-done.service(8)).
+
+    Packages have made the linker's cache and the journal's catalogue; a device would make them again at its first boot.
+    All files of an image have one time, so that /usr is not newer than these marks.
+    """
+    for folder in ("etc", "var"):
+        tree.put(root, f"{folder}/.updated", "# Made with the image.\n")
 
 
 def _forget_unsafe_io(root: Path) -> None:

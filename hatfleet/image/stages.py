@@ -4,6 +4,7 @@
 tools     packages
             └─ bootstrap ─┬─ initramfs ───────────┐
                           └─ provision ── system ─┴─ boot ── disk ── release
+                                 └─ checks
 ```
 """
 
@@ -21,6 +22,7 @@ from hatfleet.image import disk, lock, tree
 from hatfleet.image.bootfiles import INITRAMFS_FILE, collect, write_tree
 from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_bootcfg, require_room, trusted_key
 from hatfleet.image.bootstrap import ARCHIVE, bootstrap, package_list
+from hatfleet.image.checks import check_image, checks_code
 from hatfleet.image.data import blank_data
 from hatfleet.image.identity import Identity
 from hatfleet.image.initramfs import initramfs, unpack_kernel
@@ -102,10 +104,11 @@ def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> 
     bootstrapped = builder.bootstrap(packages, wanted)
     kernel = builder.initramfs(bootstrapped)
     provisioned = builder.provision(bootstrapped)
+    checked = builder.checks(provisioned)
     system = builder.system(tools, provisioned)
     boot = builder.boot(tools, kernel, provisioned, system)
     whole = builder.disk(boot, system)
-    first = Plan((tools, packages, bootstrapped, kernel, provisioned, system, boot, whole), store)
+    first = Plan((tools, packages, bootstrapped, kernel, provisioned, checked, system, boot, whole), store)
     return Plan((*first.stages, builder.release(first)), store)
 
 
@@ -266,6 +269,22 @@ class _Builder:
             )
 
         return Stage("provision", inputs, make)
+
+    def checks(self, provisioned: Stage) -> Stage:
+        recipe, site, folder = self.recipe, self.site, self.folder(provisioned)
+        package = Path(hatfleet.__file__).parent
+        inputs = {
+            provisioned.label: provisioned.key,
+            "compliance": digest_tree(package / "compliance", package / "fleet" / "connectors"),
+            "hatfleet code": code("checks", "seal", "tree"),
+        }
+        for role in recipe.roles:
+            inputs[f"checks of {role.name}"] = checks_code(site, role.name)
+
+        def make(at: Workplace) -> None:
+            check_image(at.folder, provisioned=folder, recipe=recipe, site=site, log=at.log, progress=at.progress)
+
+        return Stage("checks", inputs, make)
 
     def system(self, tools: Stage, provisioned: Stage) -> Stage:
         recipe, folder, programs = self.recipe, self.folder(provisioned), TreeTools(self.folder(tools) / TREE)

@@ -96,6 +96,8 @@ UNWANTED_UNITS = (
     *("cups.service", "cups.socket", "cups.path", "cups-browsed.service"),
     *("rpcbind.service", "rpcbind.socket", "rpc-statd.service", "nfs-server.service"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "apt-daily.service", "apt-daily-upgrade.service"),
+    # Look for LVM snapshots, at every boot and weekly; these devices have none.
+    *("e2scrub_all.timer", "e2scrub_reap.service"),
     # Raspberry Pi OS: firmware updates from the running system, SSH switched on by a file on the FAT partition,
     # and its dialogue for the first user.
     *("rpi-eeprom-update.service", "sshswitch.service", "userconfig.service"),

@@ -14,11 +14,17 @@ from tests.conftest import Provision
 DEVICES = ("edge-01", "edge-02")
 
 
+def listed(provision: Provision) -> dict[str, dict[str, str]]:
+    """Return what is known of each device of the lab, by name."""
+    return {row["name"]: row for row in json.loads(provision("lab", "list", "--json").stdout)}
+
+
 @pytest.fixture(scope="session")
 def lab_devices(provision: Provision, edge_lab_image: Path) -> Iterator[tuple[str, ...]]:
     """Boot the devices, apply once, and take them down at the end."""
     provision("lab", "down", "--all", expect=None)
-    provision("lab", "up", "-n", str(len(DEVICES)), "--image", str(edge_lab_image))
+    # Two processors each: often only one of them is at work.
+    provision("lab", "up", "-n", str(len(DEVICES)), "--cpus", "2", "--image", str(edge_lab_image))
     yield DEVICES
     provision("lab", "down", "--all", expect=None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,15 +9,12 @@ import pytest
 
 from hatfleet.common.paths import cache_dir
 from tests.conftest import Provision
+from tests.fleet.conftest import listed
 from tests.unit.lab_tiny import some_key
 
 pytestmark = pytest.mark.fleet
 
 LAB = cache_dir() / "tests" / "hatfleet" / "lab"
-
-
-def listed(provision: Provision) -> dict[str, dict[str, str]]:
-    return {row["name"]: row for row in json.loads(provision("lab", "list", "--json").stdout)}
 
 
 def test_devices_are_listed_as_running(provision: Provision, lab_devices: tuple[str, ...]) -> None:
@@ -75,41 +71,6 @@ def test_a_host_key_other_than_the_pinned_one_is_refused(
     refused = provision("lab", "ssh", lab_devices[0], "echo in", expect=255)
     assert "HOST IDENTIFICATION HAS CHANGED" in refused.stderr
     assert refused.stdout == ""
-
-
-def test_after_a_power_cut_the_device_boots_from_its_own_disk_and_boot_partition(
-    provision: Provision, lab_devices: tuple[str, ...], on_device: Callable[..., str]
-) -> None:
-    name = lab_devices[1]
-    cmdline = "/boot/firmware/cmdline-a.txt"
-    on_device(
-        name,
-        "echo kept > /var/lib/lab-test; mount -o remount,rw /boot/firmware; "
-        f"sed -i 's/$/ lab.test=1/' {cmdline}; sync; mount -o remount,ro /boot/firmware",
-    )
-    before = listed(provision)[name]
-    provision("lab", "power", name, "cut")
-    assert listed(provision)[name]["state"] == "stopped"
-    assert "is off" in provision("lab", "ssh", name, "true", expect=2).stderr
-
-    provision("lab", "start", name)
-    assert listed(provision)[name]["host_key"] == before["host_key"]
-    assert on_device(name, "cat /var/lib/lab-test") == "kept\n"
-    assert "lab.test=1" in on_device(name, "cat /proc/cmdline").split()
-    on_device(
-        name,
-        f"rm /var/lib/lab-test; mount -o remount,rw /boot/firmware; sed -i 's/ lab.test=1//' {cmdline}; "
-        "sync; mount -o remount,ro /boot/firmware",
-    )
-
-
-def test_a_reboot_shuts_the_system_down_cleanly_and_brings_it_back(
-    provision: Provision, lab_devices: tuple[str, ...], on_device: Callable[..., str]
-) -> None:
-    name = lab_devices[1]
-    before = on_device(name, "cat /proc/sys/kernel/random/boot_id")
-    assert "cut off" not in provision("lab", "reboot", name).stderr
-    assert on_device(name, "cat /proc/sys/kernel/random/boot_id") != before
 
 
 def test_the_lab_folder_is_closed_to_other_users(lab_devices: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import Provision
+from tests.fleet.conftest import listed
 
 pytestmark = pytest.mark.fleet
 
@@ -60,12 +61,13 @@ def test_the_kernel_is_told_where_it_was_booted_from(device: str, on_device: Cal
     assert bootloader(on_device, device) == {"partition": 2, "tryboot": 0, "boot-mode": 1}
 
 
-def test_a_reboot_from_inside_goes_through_the_firmware_stage(
+def test_a_reboot_shuts_down_cleanly_and_goes_through_the_firmware_stage(
     device: str, provision: Provision, on_device: Callable[..., str]
 ) -> None:
-    before = console(provision, device).count(SLOT_A)
-    reboot(provision, on_device, device)
-    assert console(provision, device).count(SLOT_A) == before + 1
+    before, boots = on_device(device, BOOT_ID), console(provision, device).count(SLOT_A)
+    assert "cut off" not in provision("lab", "reboot", device).stderr
+    assert on_device(device, BOOT_ID) != before
+    assert console(provision, device).count(SLOT_A) == boots + 1
 
 
 def test_a_trial_of_a_slot_without_a_system_comes_back_by_itself(
@@ -81,13 +83,32 @@ def test_a_trial_of_a_slot_without_a_system_comes_back_by_itself(
     assert bootloader(on_device, device) == {"partition": 2, "tryboot": 0, "boot-mode": 1}
 
 
-def test_a_power_cut_loses_the_flag(device: str, provision: Provision, on_device: Callable[..., str]) -> None:
+def test_a_power_cut_loses_the_flag_and_nothing_that_was_written(
+    device: str, provision: Provision, on_device: Callable[..., str]
+) -> None:
+    cmdline = "/boot/firmware/cmdline-a.txt"
+    on_device(
+        device,
+        "echo kept > /var/lib/lab-test; mount -o remount,rw /boot/firmware; "
+        f"sed -i 's/$/ lab.test=1/' {cmdline}; sync; mount -o remount,ro /boot/firmware",
+    )
     assert on_device(device, ARM).split()[5] == "0x00000001"
-    before = console(provision, device).count(TRIAL)
+    before, trials = listed(provision)[device], console(provision, device).count(TRIAL)
     provision("lab", "power", device, "cut")
+    assert listed(provision)[device]["state"] == "stopped"
+    assert "is off" in provision("lab", "ssh", device, "true", expect=2).stderr
+
     provision("lab", "start", device)
-    assert console(provision, device).count(TRIAL) == before
+    assert console(provision, device).count(TRIAL) == trials
     assert bootloader(on_device, device)["tryboot"] == 0
+    assert listed(provision)[device]["host_key"] == before["host_key"]
+    assert on_device(device, "cat /var/lib/lab-test") == "kept\n"
+    assert "lab.test=1" in on_device(device, "cat /proc/cmdline").split()
+    on_device(
+        device,
+        f"rm /var/lib/lab-test; mount -o remount,rw /boot/firmware; sed -i 's/ lab.test=1//' {cmdline}; "
+        "sync; mount -o remount,ro /boot/firmware",
+    )
 
 
 def test_the_reset_button_brings_the_device_back_without_a_shutdown(

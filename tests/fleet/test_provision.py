@@ -54,20 +54,6 @@ def test_plan_shows_a_damaged_file_as_a_diff(
     provision("apply", "-i", "lab", "-l", applied[0], "-r", "base")
 
 
-def test_a_powered_off_device_is_unreachable_and_the_other_is_done(
-    applied: tuple[str, ...], provision: Provision, run_json: Callable[..., Any]
-) -> None:
-    gone, there = applied[1], applied[0]
-    provision("lab", "power", gone, "cut")
-    try:
-        report = run_json("apply", "-i", "lab", expect=3)
-        assert {host["name"]: host["state"] for host in report["hosts"]} == {there: "ok", gone: "unreachable"}
-        checked = run_json("check", "-i", "lab", "-r", "governor", expect=3)
-        assert {host["name"]: host["outcome"] for host in checked["hosts"]}[gone] == "unreachable"
-    finally:
-        provision("lab", "up", "-n", str(len(applied)))
-
-
 def test_a_failing_operation_ends_its_host_with_the_reason(
     applied: tuple[str, ...], run_json: Callable[..., Any], on_device: Callable[..., str]
 ) -> None:

@@ -52,7 +52,7 @@ def test_runs_that_are_cut_off_lose_nothing(applied: tuple[str, ...], tmp_path: 
     assert done.stderr.count("nothing lost") + done.stdout.count("nothing lost") == 6
 
 
-def test_a_power_cut_in_mid_apply_leaves_whole_files_and_the_next_run_completes(
+def test_after_a_power_cut_in_mid_apply_the_others_are_done_and_the_next_run_completes(
     applied: tuple[str, ...], provision: Provision, run_json: Callable[..., Any], on_device: Callable[..., str]
 ) -> None:
     device = applied[1]
@@ -71,6 +71,12 @@ def test_a_power_cut_in_mid_apply_leaves_whole_files_and_the_next_run_completes(
     provision("lab", "power", device, "cut")
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (1, 3), errors
+
+    off = run_json("apply", "-i", "lab", expect=3)
+    assert {host["name"]: host["state"] for host in off["hosts"]} == {applied[0]: "ok", device: "unreachable"}
+    checked = run_json("check", "-i", "lab", "-r", "governor", expect=3)
+    assert {host["name"]: host["outcome"] for host in checked["hosts"]}[device] == "unreachable"
+
     provision("lab", "start", device)
     report = run_json("apply", "-i", "lab", "-l", device)
     assert report["hosts"][0]["state"] in ("changed", "ok")

@@ -82,6 +82,11 @@ def test_nothing_failed_nothing_is_circular_and_the_kernel_is_clean(on: Callable
     assert on("cat /proc/sys/kernel/tainted") == "0\n"
 
 
+def test_the_first_boot_did_not_make_again_what_the_image_has(on: Callable[..., str]) -> None:
+    units = "ldconfig.service systemd-hwdb-update.service systemd-journal-catalog-update.service"
+    assert set(on(f"systemctl show -P ConditionResult {units}").split()) == {"no"}
+
+
 def test_the_first_boot_grew_the_data_partition(on: Callable[..., str], provision: Provision) -> None:
     size_mib = int(on("findmnt -b -n -o SIZE /var")) // 2**20
     assert size_mib > 2500  # of a disk of 4 GiB

@@ -16,11 +16,12 @@ from hatfleet.image.release.manifest import MANIFEST
 from hatfleet.image.stages import Plan
 from tests.conftest import ROOT, Provision
 from tests.image.tiny import Tiny, nothing_is_left_of, start, wait_until
+from tests.unit.compliance_site import write_role
 from tests.unit.disk_images import damage, tool
 
 pytestmark = pytest.mark.image
 
-STAGES = ["tools", "packages", "bootstrap", "initramfs", "provision", "system", "boot", "disk", "release"]
+STAGES = ["tools", "packages", "bootstrap", "initramfs", "provision", "checks", "system", "boot", "disk", "release"]
 
 FETCHED = ("tools", "packages")
 INSTALLED = (*FETCHED, "bootstrap")
@@ -185,6 +186,26 @@ def test_a_refused_image_is_kept_under_a_name_that_says_so(built: Tiny) -> None:
     assert (kept / "tiny-1.img").is_file()
     assert (built.release / MANIFEST).read_bytes() == before
     assert {path.name for path in built.out.iterdir()} == {"tiny", "tiny.rejected"}
+
+
+def test_an_image_on_which_a_control_of_a_role_fails_is_refused(built: Tiny) -> None:
+    checks = """
+        @control("T-TINY-001", "There is a message of the day")
+        def test_message(host):
+            assert host.file("/etc/motd").content_string == "hello", "another message"
+    """
+    write_role(built.folder, "greets", checks)
+    (built.folder / "roles/greets/__init__.py").write_text("def image(settings):\n    pass\n")
+    built.write(role="greets")
+    try:
+        said = built.build(expect=5)
+    finally:
+        built.write()
+    assert "the image is refused, 1 findings" in said
+    assert "T-TINY-001 greets: There is a message of the day" in said and "another message" in said
+    kept = built.out / "tiny.rejected"
+    assert json.loads((kept / "checks.json").read_text())["outcome"] == "failed"
+    assert (kept / "tiny-1.img").is_file()
 
 
 def test_a_failing_stage_names_its_log(tiny: Tiny) -> None:

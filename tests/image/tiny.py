@@ -24,7 +24,7 @@ name: tiny
 version: "1"
 platform: virt
 suite: trixie
-roles: []
+roles: [{role}]
 layout:
   boot_mib: {boot}
   system_mib: 192
@@ -73,16 +73,16 @@ class Tiny:
     def stages(self) -> Path:
         return self.cache / "hatfleet" / "stages"
 
-    def write(self, *, boot: int = 64, table: str = "mbr", removed: str | None = None) -> None:
-        """Write the recipe; ``removed`` is a unit that the image must not have."""
+    def write(self, *, boot: int = 64, table: str = "mbr", removed: str | None = None, role: str = "") -> None:
+        """Write the recipe; ``removed`` is a unit that the image must not have, ``role`` its one role."""
         remove = f"  remove:\n    units: [{removed}]\n" if removed else ""
-        self.recipe.write_text(RECIPE.format(boot=boot, table=table) + remove)
+        self.recipe.write_text(RECIPE.format(boot=boot, table=table, role=role) + remove)
 
     def log(self, stage: str) -> Path:
         return self.cache / "hatfleet" / "logs" / f"tiny-{stage}.log"
 
     def start(self, **variables: str) -> subprocess.Popen[bytes]:
-        return start(self.recipe, self.cache, self.out, **variables)
+        return start(self.recipe, self.cache, self.out, site=self.folder, **variables)
 
     def build(self, *, expect: int = 0, **variables: str) -> str:
         """Build it to the end, and return what it said, as words with one blank between."""
@@ -93,8 +93,13 @@ class Tiny:
         assert build.returncode == expect, said
         return " ".join(said.split())
 
+    @property
+    def site(self) -> Site:
+        """Where it finds roles beside those of the package."""
+        return Site(self.folder)
+
     def plan(self) -> Plan:
-        site = Site.find(ROOT)
+        site = self.site
         return plan(load_recipe(site, self.recipe), site, Store(self.stages), None)
 
     def outputs(self, stage: str) -> list[Path]:
@@ -109,10 +114,10 @@ class Tiny:
                 self.plan().store.make(stage.name, stage.key, stage.inputs, "tiny", make)
 
 
-def start(recipe: Path, cache: Path, out: Path, **variables: str) -> subprocess.Popen[bytes]:
+def start(recipe: Path, cache: Path, out: Path, site: Path = ROOT, **variables: str) -> subprocess.Popen[bytes]:
     command = [str(Path(sys.executable).parent / "provision"), "image", "build", str(recipe), "-o", str(out)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "COLUMNS": "160", **variables}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=site, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 def copy_output(origin: Path, to: Path) -> None:

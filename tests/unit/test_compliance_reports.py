@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from hatfleet.cli.check_view import CheckView, print_listing, print_report
 from hatfleet.common.errors import ExitCode
+from hatfleet.common.site import Site
 from hatfleet.compliance.junit import junit_xml
 from hatfleet.compliance.results import (
     Control,
@@ -30,8 +32,8 @@ from hatfleet.compliance.results import (
     printable,
     report_json,
 )
-from hatfleet.compliance.runner import Progress
-from tests.unit.compliance_site import write_role
+from hatfleet.compliance.runner import Progress, check_hosts, list_controls
+from tests.unit.compliance_site import job_on_this_machine, write_role
 
 
 def result(number: int, outcome: Outcome, message: str = "") -> ControlResult:
@@ -220,3 +222,23 @@ def test_ctrl_c_ends_the_workers_and_reports_what_was_known(tmp_path: Path) -> N
     assert two["planned"] == 2
     with pytest.raises(ProcessLookupError):
         os.kill(int(flag.read_text()), 0)
+
+
+def test_what_was_said_but_not_yet_read_at_ctrl_c_is_in_the_report(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    write_role(tmp_path, "slow", SLOW.format(flag=flag))
+    interrupted = False
+
+    def interrupt_before_anything_is_read(progress: Progress) -> None:
+        nonlocal interrupted
+        while not interrupted and not (flag.exists() and flag.read_text()):
+            time.sleep(0.01)
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    listing = list_controls(Site(tmp_path), ["slow"])
+    job = job_on_this_machine(tmp_path, "one", ["slow"])
+    report = check_hosts([job], listing, on_progress=interrupt_before_anything_is_read)
+    assert report.hosts[0].outcome is HostOutcome.INTERRUPTED
+    assert [control.id for control in report.hosts[0].controls] == ["T-SLOW-001"]

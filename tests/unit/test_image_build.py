@@ -18,7 +18,7 @@ from hatfleet.image.recipe import Layout, Recipe, load_recipe
 from hatfleet.image.stages import plan, wanted_packages
 from hatfleet.image.store import Store
 
-ALL = ["tools", "packages", "bootstrap", "initramfs", "provision", "system", "boot", "disk", "release"]
+ALL = ["tools", "packages", "bootstrap", "initramfs", "provision", "checks", "system", "boot", "disk", "release"]
 
 
 @pytest.fixture
@@ -63,10 +63,16 @@ def test_a_changed_role_runs_neither_bootstrap_nor_initramfs(recipe: Recipe, sit
     make_everything(recipe, site)
     with (site.root / "roles" / "paint" / "__init__.py").open("a") as handle:
         handle.write("# changed\n")
-    assert would_run(recipe, site) == ["provision", "system", "boot", "disk", "release"]
+    assert would_run(recipe, site) == ALL[ALL.index("provision") :]
     reasons = {status.name: status.reason for status in build.explain(recipe, site)}
     assert reasons["provision"] == "changed: role paint"
     assert reasons["system"] == "changed: stage provision"
+
+
+def test_a_changed_check_makes_no_other_image(recipe: Recipe, site: Site) -> None:
+    make_everything(recipe, site)
+    (site.root / "roles" / "paint" / "checks.py").write_text("# changed\n")
+    assert would_run(recipe, site) == ["checks"]
 
 
 def test_a_changed_size_is_named(recipe: Recipe, site: Site) -> None:

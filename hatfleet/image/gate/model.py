@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,15 +164,21 @@ class Report:
 
 
 class RejectedError(HatfleetError):
-    """An image was refused (exit code 5)."""
+    """An image was refused (exit code 5).
+
+    Args:
+        findings: What the gate found.
+        controls: Controls of roles that failed, a text each.
+        kept: Where the refused image is.
+    """
 
     exit_code = ExitCode.CHECK_FAILED
 
-    def __init__(self, findings: Iterable[Finding], *, kept: Path | None = None) -> None:
+    def __init__(self, findings: Iterable[Finding], *, controls: Sequence[str] = (), kept: Path | None = None) -> None:
         self.findings = tuple(findings)
-        lines = "".join(f"\n    {finding}\n        {finding.fix}" for finding in self.findings)
+        troubles = [f"{finding}\n        {finding.fix}" for finding in self.findings] + [*controls]
         super().__init__(
-            f"the image is refused, {len(self.findings)} findings:{lines}",
+            f"the image is refused, {len(troubles)} findings:" + "".join(f"\n    {trouble}" for trouble in troubles),
             hint=f"for a closer look the refused image is kept in {kept}" if kept else None,
         )
 

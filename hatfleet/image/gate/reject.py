@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from hatfleet.common.files import write_atomic
@@ -15,12 +16,13 @@ REJECTED = ".rejected"
 GATE_FILE = "gate.json"
 
 
-def reject(folder: Path, report: Report, *, name: str | None = None) -> RejectedError:
+def reject(folder: Path, report: Report, *, controls: Sequence[str] = (), name: str | None = None) -> RejectedError:
     """Keep refused artefacts as ``NAME.rejected``, with the report, and return the error to raise.
 
     Args:
         folder: The artefacts; it is renamed. An earlier refused build of that name is removed.
-        report: Why.
+        report: What the gate found.
+        controls: Controls of roles that failed, a text each.
         name: Name of the image; default: the name of the folder.
 
     Raises:
@@ -31,4 +33,4 @@ def reject(folder: Path, report: Report, *, name: str | None = None) -> Rejected
     if kept.exists():
         shutil.rmtree(kept)
     folder.rename(kept)
-    return RejectedError(report.findings, kept=kept)
+    return RejectedError(report.findings, controls=controls, kept=kept)

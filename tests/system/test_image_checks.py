@@ -1,4 +1,4 @@
-"""A root file system is judged without booting it: the gate, and the checks that run inside it."""
+"""A root file system is checked without booting it: the roles' checks run inside it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hatfleet.acceptance.offline import judge_root
-from hatfleet.acceptance.report import Offline
+from hatfleet.common.errors import HatfleetError
 from hatfleet.common.site import Site
-from hatfleet.compliance.results import HostOutcome, Outcome
+from hatfleet.compliance.results import HostOutcome, HostResult, Outcome
 from hatfleet.fleet.job import RoleRun
-from hatfleet.image.gate import recipe_facts
+from hatfleet.image.checks import check_root, not_good
 from tests.unit.compliance_site import write_role
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a root file system is entered as root")
@@ -60,31 +59,42 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def judged(root: Path, site: Path, wanted: str) -> Offline:
-    write_role(site, "inner", CHECKS)
+def checked(root: Path, site: Path, wanted: str, checks: str | None = CHECKS) -> HostResult:
+    write_role(site, "inner", checks)
     roles = (RoleRun(name="inner", settings={"wanted": wanted}),)
-    return judge_root(root, name="probe", site=Site(site), roles=roles, facts=recipe_facts(roles))
+    return check_root(root, name="probe", site=Site(site), roles=roles, progress=lambda text: None)
 
 
-def test_a_good_root_file_system_passes_and_what_needs_a_boot_is_listed(root: Path, tmp_path: Path) -> None:
-    found = judged(root, tmp_path / "site", "welcome")
-    assert found.gate.findings == ()
-    assert [(result.id, result.outcome, result.message) for result in found.checks.controls] == [
+def test_a_good_root_file_system_passes_and_what_needs_a_boot_is_left_out(root: Path, tmp_path: Path) -> None:
+    found = checked(root, tmp_path / "site", "welcome")
+    assert [(result.id, result.outcome, result.message) for result in found.controls] == [
         ("T-IN-001", Outcome.PASSED, ""),
         ("T-IN-002", Outcome.PASSED, ""),
     ]
-    assert found.checks.outcome is HostOutcome.PASSED and found.checks.planned == 2
-    assert [control.id for control in found.at_boot] == ["T-IN-003"]
-    assert found.passed
+    assert found.outcome is HostOutcome.PASSED and found.planned == 2
+    assert not_good(found) == ()
 
 
-def test_a_control_that_fails_inside_is_a_refusal(root: Path, tmp_path: Path) -> None:
-    found = judged(root, tmp_path / "site", "go away")
-    assert found.gate.passed and not found.passed
-    assert found.checks.controls[0].message == "/etc/motd says 'welcome', wanted 'go away'"
+def test_a_control_that_fails_inside_is_told_with_what_was_found(root: Path, tmp_path: Path) -> None:
+    found = checked(root, tmp_path / "site", "go away")
+    assert found.outcome is HostOutcome.FAILED
+    (told,) = not_good(found)
+    assert told.split("\n")[0] == "T-IN-001 inner: The message is the image's own"
+    assert told.endswith("/etc/motd says 'welcome', wanted 'go away'")
 
 
-def test_a_finding_of_the_gate_is_a_refusal(root: Path, tmp_path: Path) -> None:
-    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
-    found = judged(root, tmp_path / "site", "welcome")
-    assert found.checks.outcome is HostOutcome.PASSED and not found.passed
+def test_a_check_that_breaks_proves_nothing_and_is_told(root: Path, tmp_path: Path) -> None:
+    found = checked(root, tmp_path / "site", "", CHECKS.replace("assert found ==", "assert found.nonsense =="))
+    assert found.controls[0].outcome is Outcome.ERROR
+    assert "nonsense" in not_good(found)[0]
+
+
+def test_roles_without_controls_are_not_applicable(root: Path, tmp_path: Path) -> None:
+    found = checked(root, tmp_path / "site", "", None)
+    assert found.outcome is HostOutcome.NOT_APPLICABLE and found.unchecked_roles == ("inner",)
+
+
+def test_a_root_file_system_in_which_nothing_runs_is_an_error_not_a_refusal(root: Path, tmp_path: Path) -> None:
+    (root / "usr/bin/sh").unlink()
+    with pytest.raises(HatfleetError):
+        checked(root, tmp_path / "site", "welcome")
