@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
+from typing import Any
 
 from hatserve.accelerator.config import load_config
 from hatserve.accelerator.probe import probe
+from hatserve.accelerator.recovery import Recovery, recover
 from hatserve.accelerator.status import State, Status, as_data
 from hatserve.cli.common import add_system_options, print_table, system_of
 
@@ -22,6 +25,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     )
     status.set_defaults(run=_status)
     add_system_options(status)
+    again = commands.add_parser(
+        "recover",
+        help="bring a wedged accelerator back",
+        description="Bring a wedged accelerator back: reset the chip and load its firmware anew; if that does not "
+        "help, restart the device. Both only so often a day (max_resets_per_day, max_reboots_per_day in "
+        "/etc/hatserve/accelerator.json), counted in /var/lib/hatserve/recovery.jsonl. Does nothing when the "
+        "accelerator is well. Exit code 0: it is well; 1: it is not, or not yet.",
+    )
+    again.set_defaults(run=_recover)
+    again.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    add_system_options(again)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -32,6 +46,26 @@ def _status(arguments: argparse.Namespace) -> int:
     else:
         print_table(_rows(status))
     return 0 if status.state is State.OK else 1
+
+
+def _recover(arguments: argparse.Namespace) -> int:
+    system = system_of(arguments)
+    recovery = recover(system, load_config(system), dry_run=arguments.dry_run)
+    if arguments.json:
+        print(json.dumps(_recovery_data(recovery), indent=2))
+    else:
+        rows = [("outcome", recovery.outcome.value), ("", recovery.reason)]
+        print_table([*rows, *((step.step, step.result) for step in recovery.steps)])
+    return 0 if recovery.status.state is State.OK else 1
+
+
+def _recovery_data(recovery: Recovery) -> dict[str, Any]:
+    return {
+        "outcome": recovery.outcome.value,
+        "reason": recovery.reason,
+        "steps": [asdict(step) for step in recovery.steps],
+        "status": as_data(recovery.status),
+    }
 
 
 def _rows(status: Status) -> list[tuple[str, str]]:
