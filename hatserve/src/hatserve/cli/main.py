@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hatserve import __version__
-from hatserve.cli import accelerator
+from hatserve.cli import accelerator, board
 from hatserve.errors import HatserveError
 
 #: Groups of commands: name to a function that adds the group's commands to its parser. Each command sets the default
 #: ``run``: a function of the parsed arguments that returns the exit code.
 GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "accelerator": ("how the accelerator is, and bringing it back", accelerator.add_commands),
+    "board": ("the board around it: HAT+, boot loader, throttling", board.add_commands),
 }
 
 
