@@ -73,13 +73,14 @@ class Machine:
     def load(self, module: str, version: str) -> None:
         """Load a kernel module."""
         self.write(f"/sys/module/{module}/version", f"{version}\n")
-        folder = self.write(f"/sys/bus/pci/drivers/{module}/bind", "").parent
+        driver = next(kind.driver for kind in KINDS.values() if kind.module == module)
+        folder = self.write(f"/sys/bus/pci/drivers/{driver}/bind", "").parent
         (folder / "unbind").write_text("")
 
-    def bind(self, module: str, address: str = "0001:01:00.0") -> None:
+    def bind(self, driver: str, address: str = "0001:01:00.0") -> None:
         """Give a device to a driver."""
         link = self.root / f"sys/bus/pci/devices/{address}/driver"
-        link.symlink_to(self.root / f"sys/bus/pci/drivers/{module}")
+        link.symlink_to(self.root / f"sys/bus/pci/drivers/{driver}")
 
     def node(self, name: str, sysfs_class: str, address: str = "0001:01:00.0", mode: int = 0o660) -> Path:
         """Make a device node: an ordinary file here, since making a real one needs root."""
@@ -133,7 +134,7 @@ class Machine:
         self.configure(kind="hailo10h")
         self.pci("1e60:45c4")
         self.load("hailo1x_pci", driver)
-        self.bind("hailo1x_pci")
+        self.bind("hailo1x")
         self.node("h1x-0" if new else "hailo0", "hailo1x" if new else "hailo_chardev")
         self.firmware("hailo10h")
         self.packages(h10_hailort=driver, python3_h10_hailort=f"{driver}-1")

@@ -224,7 +224,7 @@ def test_the_command_line_restarts_through_systemd(wedged: Machine, capsys: pyte
     assert (wedged.bin / "asked").read_text() == "reboot\n"
     # The stand-in for sysfs is made of ordinary files, which keep what was written to them.
     assert (wedged.root / "sys/bus/pci/devices/0001:01:00.0/reset").read_text() == "1"
-    assert (wedged.root / "sys/bus/pci/drivers/hailo1x_pci/bind").read_text() == "0001:01:00.0"
+    assert (wedged.root / "sys/bus/pci/drivers/hailo1x/bind").read_text() == "0001:01:00.0"
 
 
 def entry(hours_ago: float, *, boot: str = "boot-before", synchronized: bool = True, uptime_s: float = 50.0) -> Entry:

@@ -17,7 +17,16 @@ from hatserve.system import System
 
 from tests.unit.hatserve.machine_tree import Machine
 
-FIRMWARE_TIMEOUT = "[   21.4] hailo1x 0001:01:00.0: Timeout waiting for firmware file"
+UPLOADS = "\n".join(
+    f"[{second:7.3f}] hailo1x 0001:01:00.0: {text}"
+    for second, text in (
+        (3.1, "Probing on: 1e60:45c4..."),
+        (3.2, "Probing: Device enabled"),
+        (9.4, "Timeout waiting for firmware file"),
+        (9.5, "Failed writing SOC firmware on stage 2"),
+        (9.6, "Firmware load failed"),
+    )
+)
 LOST = "[HailoRT] [error] CHECK_SUCCESS failed with status=HAILO_COMMUNICATION_CLOSED(62)"
 BUSY = "[HailoRT] [error] CHECK_SUCCESS failed with status=HAILO_OUT_OF_PHYSICAL_DEVICES(74)"
 
@@ -37,7 +46,7 @@ def test_an_ai_hat_plus_2_in_order_is_ok(machine: Machine) -> None:
     data = as_data(look(machine))
     assert (data["state"], data["reasons"]) == ("ok", ["the Hailo-10H answers, with firmware 5.1.1"])
     assert data["kind"] == {"expected": "hailo10h", "configured": True, "found": ["hailo10h"]}
-    assert data["driver"] == {"wanted": "hailo1x_pci", "loaded": True, "bound": "hailo1x_pci"}
+    assert data["driver"] == {"wanted": "hailo1x_pci", "loaded": True, "bound": "hailo1x"}
     assert data["nodes"] == [{"path": "/dev/hailo0", "mode": "0660", "group": machine.group}]
     assert data["link"] == {"speed_gts": 8.0, "width": 1, "wanted_speed_gts": 8.0, "wanted_width": 1}
     assert data["firmware"] == {"version": "5.1.1", "architecture": "HAILO10H", "missing": []}
@@ -151,12 +160,32 @@ def test_a_firmware_upload_that_timed_out_is_wedged(machine: Machine) -> None:
     machine.hat_plus_2()
     remove_node(machine)
     (machine.root / "sys/bus/pci/devices/0001:01:00.0/driver").unlink()
-    machine.program("dmesg", f"echo '{FIRMWARE_TIMEOUT}'")
+    machine.program("dmesg", f"echo '{UPLOADS}'; echo '[  20.0] other: error'")
     slept: list[float] = []
     status = look(machine, slept=slept)
     assert status.state is State.WEDGED
     assert "Timeout waiting for firmware file" in status.reasons[0]
     assert slept == [], "the driver has given up: waiting does not help"
+
+
+def test_a_timeout_before_the_drivers_last_try_is_not_why_it_failed(machine: Machine) -> None:
+    machine.hat_plus_2()
+    remove_node(machine)
+    (machine.root / "sys/bus/pci/devices/0001:01:00.0/driver").unlink()
+    later = "hailo1x 0001:01:00.0: Probing on: 1e60:45c4...\nhailo1x 0001:01:00.0: Probing: Failed init pcie resources"
+    machine.program("dmesg", f"echo '{UPLOADS}\n{later}'")
+    status = look(machine)
+    assert status.state is State.DEGRADED
+    assert "Failed init pcie resources" in status.reasons[0]
+
+
+@pytest.mark.parametrize("words", ["SOC FIRST_STAGE firmware file, boot status 2", "vDMA boot data completion"])
+def test_every_drivers_words_for_a_timeout_are_known(machine: Machine, words: str) -> None:
+    machine.hat_plus_2()
+    remove_node(machine)
+    (machine.root / "sys/bus/pci/devices/0001:01:00.0/driver").unlink()
+    machine.program("dmesg", f"echo 'hailo1x 0001:01:00.0: Timeout waiting for {words}'")
+    assert look(machine).state is State.WEDGED
 
 
 def test_a_driver_without_a_node_is_waited_for_and_then_wedged(machine: Machine) -> None:
@@ -391,7 +420,7 @@ def test_a_hailo_8_works_by_the_same_interface(machine: Machine) -> None:
     machine.configure(kind="hailo8")
     machine.pci("1e60:2864")
     machine.load("hailo_pci", "4.23.0")
-    machine.bind("hailo_pci")
+    machine.bind("hailo")
     machine.node("hailo0", "hailo_chardev")
     machine.firmware("hailo8")
     machine.packages(hailort="4.23.0", python3_hailort="4.23.0-1")

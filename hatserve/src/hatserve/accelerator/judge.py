@@ -11,8 +11,8 @@ from hatserve.accelerator.kinds import KINDS
 from hatserve.accelerator.status import Look, State, wanted_link
 
 #: What the driver says in the kernel's log when the chip does not take its firmware (hailort-drivers,
-#: linux/pcie/src/pcie.c), and what people have seen.
-UPLOAD_TIMEOUT = re.compile(r"Timeout waiting for (?:firmware file|vDMA boot data)|Failed writing SOC firmware", re.I)
+#: linux/pcie/src/pcie.c of 5.1.1 and of the branch hailo8).
+UPLOAD_TIMEOUT = re.compile(r"Timeout waiting for (?:(?:\S+ ){0,2}firmware file|vDMA boot data)", re.I)
 
 
 def judge(look: Look, config: Config, loaded: tuple[str, ...]) -> tuple[State, tuple[str, ...]]:

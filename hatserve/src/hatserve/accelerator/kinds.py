@@ -19,6 +19,8 @@ class Kind:
     usb_ids: tuple[str, ...]
     module: str
     """The kernel module that drives it on PCI; on USB it needs none."""
+    driver: str
+    """What that module's driver is called in /sys/bus/pci/drivers."""
     classes: tuple[str, ...]
     """Folders of /sys/class that its device nodes may be in; which one depends on the driver's version."""
     architectures: tuple[str, ...]
@@ -47,6 +49,8 @@ _HAILO10H = Kind(
     pci_ids=("1e60:45c4",),
     usb_ids=(),
     module="hailo1x_pci",
+    # hailort-drivers, common/pcie_common.h: DRIVER_NAME.
+    driver="hailo1x",
     # hailort-drivers, linux/pcie/src/pcie.c: /dev/hailo0 up to 5.2.0, /dev/h1x-0 from 5.3.0 on.
     classes=("hailo_chardev", "hailo1x"),
     architectures=("HAILO10H",),
@@ -73,6 +77,7 @@ _HAILO8 = Kind(
     pci_ids=("1e60:2864",),
     usb_ids=(),
     module="hailo_pci",
+    driver="hailo",
     classes=("hailo_chardev",),
     architectures=("HAILO8", "HAILO8L"),
     # hailort-drivers, branch hailo8, common/pcie_common.c.
@@ -90,6 +95,7 @@ _CORAL = Kind(
     # Before and after the library has loaded its firmware into the stick.
     usb_ids=("1a6e:089a", "18d1:9302"),
     module="apex",
+    driver="apex",
     classes=("apex",),
     architectures=(),
     firmware=(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from hatserve.accelerator.bus import Device, find_devices
 from hatserve.accelerator.config import Config
 from hatserve.accelerator.identify import Answer, Identity, identify
-from hatserve.accelerator.judge import judge
+from hatserve.accelerator.judge import UPLOAD_TIMEOUT, judge
 from hatserve.accelerator.kinds import KINDS, NONE, Kind
 from hatserve.accelerator.nodes import find_holders, find_nodes
 from hatserve.accelerator.status import Look, State, Status
@@ -91,6 +91,8 @@ def _look(system: System, config: Config, device: Device) -> Look:
     identity = _ask(kind, config) if nodes else Identity(Answer.NOT_ASKED, why="there is no device node")
     chip_c, why_no_temperature = _chip_temperature(device, identity)
     unknown = {"temperature.chip_c": why_no_temperature, "holders": why_not_all}
+    if device.bus == "pci" and device.link_speed_gts is None:
+        unknown["link.speed_gts"] = "sysfs tells no speed of the link"
     if identity.firmware is None:
         unknown["firmware.version"] = identity.why
     return Look(
@@ -136,8 +138,12 @@ def _is_there(folder: Path, pattern: str) -> bool:
 
 
 def _kernel_message(kind: Kind) -> str | None:
-    """Return the last complaint about the chip in the kernel's log."""
-    lines = run(["dmesg"], _DMESG_TIMEOUT_S).output.splitlines()
-    about = re.compile(rf"\b(?:hailo|{kind.module})", re.I)
+    """Return why the driver gave the chip up when it last tried, as the kernel's log has it."""
+    lines = [line.strip() for line in run(["dmesg"], _DMESG_TIMEOUT_S).output.splitlines()]
+    about = [line for line in lines if re.search(rf"\b{kind.driver}", line, re.I)]
+    starts = [index for index, line in enumerate(about) if "Probing on" in line]
     wrong = re.compile(r"\bfail|\berror|timeout|\berr\b", re.I)
-    return next((line.strip() for line in reversed(lines) if about.search(line) and wrong.search(line)), None)
+    complaints = [line for line in about[starts[-1] if starts else 0 :] if wrong.search(line)]
+    # What follows a timeout only says that the firmware was not loaded.
+    timeouts = [line for line in complaints if UPLOAD_TIMEOUT.search(line)]
+    return next(iter([*timeouts, *reversed(complaints)]), None)

@@ -138,7 +138,7 @@ class _Attempt:
 
     def _reset(self, device: Device) -> None:
         """Take the chip from its driver, reset its PCI function, and give it back, which loads the firmware anew."""
-        driver = self.system.path(f"/sys/bus/pci/drivers/{device.driver or device.kind.module}")
+        driver = self.system.path(f"/sys/bus/pci/drivers/{device.driver or device.kind.driver}")
         writes = [
             ("unbind", driver / "unbind", device.address) if device.driver else None,
             ("function-reset", device.folder / "reset", "1"),

@@ -87,7 +87,7 @@ class Status:
 
 
 def as_data(status: Status) -> dict[str, Any]:
-    """Return a status as plain data, as ``--json`` prints it; see docs/reference/accelerator.md."""
+    """Return a status as plain data, as ``--json`` prints it; see docs/reference/accelerator-health.md."""
     look = status.look
     return {
         "state": status.state.value,
@@ -98,6 +98,7 @@ def as_data(status: Status) -> dict[str, Any]:
             "found": list(status.found),
         },
         "present": look is not None,
+        "node_group": status.config.node_group,
         "attempts": status.attempts,
         **(_look_data(look, status.config) if look else dict.fromkeys(_LOOK_KEYS)),
         "temperature": {"chip_c": look.chip_c if look else None, "soc_c": status.soc_c},

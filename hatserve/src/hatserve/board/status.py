@@ -118,7 +118,7 @@ def _cpu(system: System) -> Iterator[Cpu]:
 
 
 def as_data(board: Board) -> dict[str, Any]:
-    """Return the board as plain data, as ``--json`` prints it; see docs/reference/accelerator.md."""
+    """Return the board as plain data, as ``--json`` prints it; see docs/reference/accelerator-health.md."""
     eeprom = {**asdict(board.eeprom), "date": board.eeprom.date} if board.eeprom else None
     return {
         "state": "ok" if board.ok else "degraded",
