@@ -124,6 +124,8 @@ class _Attempt:
     def make(self, status: Status) -> Recovery:
         """Reset the chip, and restart the device if that does not help."""
         assert status.look is not None
+        if self._is_restarting():
+            return self._ended(Outcome.REBOOTING, "the device was told to restart before", status)
         refused = self._refusal("reset", self.config.max_resets_per_day)
         if refused:
             self._note_once("reset", refused)
@@ -171,8 +173,6 @@ class _Attempt:
         return results[0] if results else _HANGS
 
     def _restart(self, status: Status) -> Recovery:
-        if self._is_restarting():
-            return self._ended(Outcome.REBOOTING, "the device was told to restart before", status)
         refused = self._refusal("reboot", self.config.max_reboots_per_day)
         if refused:
             self._note_once("reboot", refused)
