@@ -5,12 +5,8 @@ from __future__ import annotations
 import click
 
 from hatfleet.cli.complete import complete_hosts
-from hatfleet.cli.options import inventory_option
-from hatfleet.common.errors import InputError
+from hatfleet.cli.options import choose_host, inventory_option
 from hatfleet.common.progress import say
-from hatfleet.common.site import Site
-from hatfleet.fleet.inventory.load import inventory_paths, load_inventory, select_hosts
-from hatfleet.fleet.resolve import resolve_hosts
 from hatfleet.fleet.wipe import wipe as wipe_device
 
 
@@ -33,14 +29,7 @@ def wipe(host: str, inventories: tuple[str, ...], yes: bool) -> None:
     provision device wipe edge-01
     provision trust edge-01 --fingerprint SHA256:…     what its console shows at the next boot
     """
-    site = Site.find()
-    inventory = load_inventory(inventory_paths(site, inventories))
-    names = select_hosts(inventory, host)
-    if names != [host]:
-        raise InputError(f"{host!r} is not one host of the inventory", hint="see: provision inventory")
-    connection = resolve_hosts(site, inventory, names, ())[0].connection
-    if connection is None:
-        raise InputError(f"host {host} has no address to connect to", hint="set ansible_host")
+    connection = choose_host(host, inventories)
     if not yes:
         click.confirm(f"Everything that {host} has written will be lost. Go on?", abort=True, err=True)
     wipe_device(host, connection)

@@ -27,6 +27,7 @@ COMMANDS = {
     "check": ("hatfleet.cli.check:check", "Devices"),
     "report": ("hatfleet.cli.report:report", "Devices"),
     "device": ("hatfleet.cli.device:device", "Devices"),
+    "hardware-test": ("hatfleet.cli.hardware:hardware_test", "Devices"),
     "image": ("hatfleet.cli.image:image", "Images and virtual devices"),
     "lab": ("hatfleet.cli.lab:lab", "Images and virtual devices"),
 }

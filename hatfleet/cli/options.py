@@ -14,7 +14,7 @@ from hatfleet.common.errors import InputError, nearest
 from hatfleet.common.site import Site
 from hatfleet.common.sizes import parse_size
 from hatfleet.fleet.inventory.load import Inventory, inventory_paths, load_inventory, select_hosts
-from hatfleet.fleet.job import HostJob
+from hatfleet.fleet.job import Connection, HostJob
 from hatfleet.fleet.resolve import resolve_hosts
 from hatfleet.fleet.roles import deploy_roles
 
@@ -113,3 +113,20 @@ def choose_targets(inventories: tuple[str, ...], limit: str | None, roles: str |
         raise InputError("no host to work on: the inventory or the limit is empty", hint="see: provision inventory")
     jobs = resolve_hosts(site, inventory, hosts, chosen, make_vault(site))
     return Targets(site, tuple(str(path) for path in paths), inventory, chosen, jobs)
+
+
+def choose_host(host: str, inventories: tuple[str, ...]) -> Connection:
+    """Return how to reach one host of the inventory.
+
+    Raises:
+        InputError: it is not one host of the inventory, or has no address.
+    """
+    site = Site.find()
+    inventory = load_inventory(inventory_paths(site, inventories))
+    names = select_hosts(inventory, host)
+    if names != [host]:
+        raise InputError(f"{host!r} is not one host of the inventory", hint="see: provision inventory")
+    connection = resolve_hosts(site, inventory, names, ())[0].connection
+    if connection is None:
+        raise InputError(f"host {host} has no address to connect to", hint="set ansible_host")
+    return connection

@@ -44,7 +44,7 @@ def unknown(command: str) -> str | None:
         if word.startswith("-"):
             if word.split("=")[0] not in {*_options(at), "-h", "--help"}:
                 return word
-        elif isinstance(at, click.Group) and re.fullmatch(r"[a-z]+", word):
+        elif isinstance(at, click.Group) and re.fullmatch(r"[a-z]+(-[a-z]+)*", word):
             found = at.get_command(click.Context(at), word)
             if found is None:
                 return word
@@ -65,6 +65,8 @@ def test_every_command_on_a_page_exists(page: Path) -> None:
 def test_a_command_that_does_not_exist_is_found() -> None:
     assert unknown("provision image clean") == "clean"
     assert unknown("provision lab power edge-01 reset --trial") == "--trial"
+    assert unknown("provision hardware-tests edge-01") == "hardware-tests"
+    assert unknown("provision hardware-test edge-01 --reboot") is None
     assert unknown("provision apply -l edge-01 --serial 1,10%  # in stages") is None
     assert unknown("provision image build edge-virt && provision lab up") is None
 

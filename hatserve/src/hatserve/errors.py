@@ -22,3 +22,9 @@ class UsageError(HatserveError):
     """What was asked for cannot be asked for."""
 
     exit_code = 2
+
+
+class ConfigError(HatserveError):
+    """A file that configures this device is wrong."""
+
+    exit_code = 2

@@ -1,4 +1,4 @@
-"""``hatserve``: groups of commands, each in a module of its own that is imported when it is asked for."""
+"""``hatserve``: groups of commands, each in a module that leaves what is heavy to the command that needs it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hatserve import __version__
+from hatserve.cli import accelerator, board
 from hatserve.errors import HatserveError
 
 #: Groups of commands: name to a function that adds the group's commands to its parser. Each command sets the default
 #: ``run``: a function of the parsed arguments that returns the exit code.
-GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {}
+GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "accelerator": ("how the accelerator is, and bringing it back", accelerator.add_commands),
+    "board": ("the board around it: HAT+, boot loader, throttling", board.add_commands),
+}
 
 
 def parser() -> argparse.ArgumentParser:

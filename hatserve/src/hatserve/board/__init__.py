@@ -1,0 +1,1 @@
+"""The board around the accelerator: model, HAT+, boot loader, power and clocks."""
