@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hatserve import __version__
+from hatserve.cli import run
 from hatserve.errors import HatserveError
 
 #: Groups of commands: name to a function that adds the group's commands to its parser. Each command sets the default
 #: ``run``: a function of the parsed arguments that returns the exit code.
-GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {}
+GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {"run": (run.ABOUT, run.add)}
 
 
 def parser() -> argparse.ArgumentParser:
