@@ -1,0 +1,32 @@
+"""Fixtures of the tests of what runs on a device."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.fakes.chip import CHIP, Chip
+
+FAKES = Path(__file__).parents[2] / "fakes"
+
+
+@pytest.fixture
+def chip(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chip]:
+    """The fake hailo_platform in place of the real one, and the chip behind it, as it is after a boot."""
+    monkeypatch.syspath_prepend(str(FAKES))
+    CHIP.reset()
+    yield CHIP
+    for name in [name for name in sys.modules if name.partition(".")[0] == "hailo_platform"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def fake_module(chip: Chip) -> ModuleType:
+    """The fake's module with all classes and exceptions."""
+    from hailo_platform.pyhailort import pyhailort
+
+    return pyhailort
