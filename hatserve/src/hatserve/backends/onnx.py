@@ -44,7 +44,10 @@ def load(data: bytes, options: Options) -> Model:
     # What goes wrong comes as an exception, and is told once.
     settings.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+        # Without its second try with another provider, which there is not, and which it prints on standard output.
+        session = onnxruntime.InferenceSession(
+            data, settings, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
     except Exception as error:  # its exceptions have no common base
         raise told(error, "this is no ONNX model that onnxruntime can run", NotAModelError) from error
     return _OnnxModel(session)
