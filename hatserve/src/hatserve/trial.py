@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hatserve.backends import BACKENDS, kind_of
-from hatserve.backends.errors import InputMismatchError
+from hatserve.backends.errors import InputMismatchError, OutOfMemoryError, told
 from hatserve.backends.model import ANY, Options, Tensors, TensorSpec
 from hatserve.errors import HatserveError, UsageError
 
@@ -67,6 +67,13 @@ def conduct(path: Path, files: Mapping[str, Path], options: Options, *, seed: in
     """
     if repeat < 1:
         raise UsageError(f"a model runs at least once, not {repeat} times")
+    try:
+        return _conduct(path, files, options, seed, repeat)
+    except MemoryError as error:
+        raise told(error, "", OutOfMemoryError) from error
+
+
+def _conduct(path: Path, files: Mapping[str, Path], options: Options, seed: int, repeat: int) -> Trial:
     data = _read(path)
     kind = kind_of(data, path.name)
     backend = BACKENDS[kind]
@@ -83,8 +90,8 @@ def conduct(path: Path, files: Mapping[str, Path], options: Options, *, seed: in
             found = model.run(given)
             latencies_ms.append((time.perf_counter_ns() - start_ns) / NS_PER_MS)
             outputs = outputs if run else found
-    digest = hashlib.sha256(data).hexdigest()
-    return Trial(path, digest, len(data), kind, runtime, given, outputs, loading_ms, tuple(latencies_ms))
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Trial(path, sha256, len(data), kind, runtime, given, outputs, loading_ms, tuple(latencies_ms))
 
 
 def percentiles(latencies_ms: tuple[float, ...]) -> dict[str, float]:

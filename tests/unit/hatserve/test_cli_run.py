@@ -133,6 +133,15 @@ def test_a_file_that_would_run_code_or_has_many_arrays_is_refused(
     assert "has several arrays" in refused(capsys, model, "--input", f"image={tmp_path / 'many.npz'}")
 
 
+def test_a_file_of_more_numbers_than_there_is_memory_is_told(
+    model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 30, 1 << 20)}
+    with (tmp_path / "huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    assert "not enough memory" in refused(capsys, model, "--input", f"image={tmp_path / 'huge.npy'}", code=1)
+
+
 def test_outputs_that_cannot_be_written_are_told(
     model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
