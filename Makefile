@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help setup lock demo test unit system lint clean bench
+.PHONY: help setup lock demo test unit system lint clean bench models
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ lock: ## Resolve pyproject.toml into requirements*.lock (hashes, all platforms)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra bench \
 	  --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml \
 	  --output-file requirements-bench.lock
+
+models: setup ## Fetch and convert the models and photographs that tests use (docs/reference/models.md)
+	$(PY) -m tests.models.make
 
 demo: setup ## Build an image, boot two virtual devices, provision and check them
 	$(PY) -m bench.demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,10 +17,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Provision(Protocol):
-    """Runs ``provision`` with arguments; ``expect`` is the exit code it must end with, None for any."""
+    """Runs ``provision`` with arguments; ``expect`` is the exit code it must end with, None for any.
+
+    ``stdin`` is a file that it reads.
+    """
 
     def __call__(
-        self, *arguments: str, expect: int | None = 0, cwd: Path = ROOT, timeout_s: float = 1800
+        self,
+        *arguments: str,
+        expect: int | None = 0,
+        cwd: Path = ROOT,
+        timeout_s: float = 1800,
+        stdin: Path | None = None,
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -30,12 +39,24 @@ def provision() -> Provision:
     environment = {**os.environ, "XDG_STATE_HOME": str(state), "COLUMNS": "160"}
 
     def run(
-        *arguments: str, expect: int | None = 0, cwd: Path = ROOT, timeout_s: float = 1800
+        *arguments: str,
+        expect: int | None = 0,
+        cwd: Path = ROOT,
+        timeout_s: float = 1800,
+        stdin: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).parent / "provision"), *arguments]
-        done = subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        with stdin.open("rb") if stdin else contextlib.nullcontext() as given:
+            done = subprocess.run(
+                command,
+                cwd=cwd,
+                env=environment,
+                stdin=given,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
         assert "Traceback" not in done.stderr, done.stderr
         if expect is not None:
             assert done.returncode == expect, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hatserve import __version__
-from hatserve.cli import accelerator, board
+from hatserve.cli import accelerator, board, run
 from hatserve.errors import HatserveError
 
 #: Groups of commands: name to a function that adds the group's commands to its parser. Each command sets the default
@@ -15,6 +15,7 @@ from hatserve.errors import HatserveError
 GROUPS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "accelerator": ("how the accelerator is, and bringing it back", accelerator.add_commands),
     "board": ("the board around it: HAT+, boot loader, throttling", board.add_commands),
+    "run": (run.ABOUT, run.add),
 }
 
 
