@@ -2,7 +2,7 @@
 
 Builds the image of images/edge-virt.yaml in an empty cache, again with nothing changed, with a changed template of a
 role, and with one small package more; beside it, in the same run, mmdebstrap makes a bare root file system of the same
-package list, which is what every such image is made from.
+package list, which is what every such image is made from, and mkosi a folder of it.
 """
 
 from __future__ import annotations
@@ -121,6 +121,29 @@ def bare_mmdebstrap(folder: Path) -> float:
     return seconds
 
 
+def mkosi(folder: Path) -> float | None:
+    """Have mkosi make a folder of the same packages; return the seconds, or None where it cannot.
+
+    Debian 12 has version 14, whose name for arm64 is the kernel's.
+    """
+    site = Site.find(ROOT)
+    recipe = load_recipe(site, find_recipe(site, RECIPE))
+    place = folder / "mkosi"
+    place.mkdir()
+    command = ["mkosi", "--distribution=debian", f"--release={recipe.suite.name}", "--architecture=aarch64"]
+    command += ["--format=directory", *(f"--package={name}" for name in wanted_packages(recipe, site)), "build"]
+    say("mkosi …")
+    started = time.monotonic()
+    try:
+        subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        say(f"mkosi could not: {getattr(error, 'stderr', None) or error}"[-1000:])
+        return None
+    seconds = time.monotonic() - started
+    say(f"mkosi: {seconds:.1f} s")
+    return seconds
+
+
 def blocks(path: Path) -> list[bytes]:
     """Return the digests' stand-in: the blocks of a file, each 4096 bytes."""
     data = path.read_bytes()
@@ -143,6 +166,7 @@ def main() -> bool:
         bench = Bench(folder)
         cold = bench.build("cold, empty cache")
         bare_s = bare_mmdebstrap(folder)
+        mkosi_s = mkosi(folder)
         nothing = bench.build("nothing changed")
         with (bench.site / "roles" / TEMPLATE).open("a") as template:
             template.write("# a comment\n")
@@ -170,11 +194,15 @@ def main() -> bool:
     ]
     rows = [[one.what, f"{one.wall_s:.1f}", _stages(one)] for one in bench.builds]
     rows.append(["bare mmdebstrap, the same packages", f"{bare_s:.1f}", ""])
+    rows.append(["mkosi, a folder of the same packages", f"{mkosi_s:.1f}" if mkosi_s else "it could not", ""])
     print_table(["build", "wall s", "stages that ran, s"], rows, words=1, markdown=markdown)
     print_table(["size", "MiB"], [[name, f"{size:.1f}"] for name, size in sizes.items()], words=1, markdown=markdown)
     judged = [[one.what, f"{one.measured:.3g}", f"{one.allowed:.3g}", "yes" if one.kept else "NO"] for one in bars]
     print_table(["bar", "measured", "allowed", "kept"], judged, words=1, markdown=markdown)
-    write_result("image", {"builds": [vars(one) for one in bench.builds], "bare_s": bare_s, "share": share, **sizes})
+    write_result(
+        "image",
+        {"builds": [vars(one) for one in bench.builds], "bare_s": bare_s, "mkosi_s": mkosi_s, "share": share, **sizes},
+    )
     return all(one.kept for one in bars)
 
 
