@@ -34,7 +34,7 @@ from hatfleet.image.store import Store
 _STAGES_MIB = 3072
 
 #: Stages whose outputs need that room.
-_HEAVY = frozenset({"tools", "packages", "bootstrap", "initramfs", "provision"})
+_HEAVY = frozenset({"tools", "packages", "bootstrap", "toolchain", "modules", "initramfs", "provision"})
 
 #: What of a disk image is not empty, at most: slot A, of two.
 _FILLED = 0.6
