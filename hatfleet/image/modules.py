@@ -37,6 +37,7 @@ _BUILD, _INSTALL = "build-driver.sh", "install-driver.sh"
 _APT = (
     *("apt-get", "-y", "-q", "-o", "APT::Sandbox::User=root", "-o", "APT::Install-Recommends=false"),
     *("-o", f"Dir::Etc::sourcelist=/{_WORK}/sources.list", "-o", "Dir::Etc::sourceparts=/dev/null"),
+    *("-o", "Acquire::Languages=none"),
 )
 
 #: Ends a signed module; the signature's length stands before it, in the last four bytes of a struct of twelve
