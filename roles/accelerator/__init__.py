@@ -150,5 +150,7 @@ def _recovery() -> None:
         # Somebody's copy or drop-in under /etc would win over the unit.
         changed.append(absent(name=f"no copy of {name}", path=f"/etc/systemd/system/{name}"))
         changed.append(absent(name=f"no drop-in for {name}", path=f"/etc/systemd/system/{name}.d"))
+    # Never started by this: systemd reads it anew when it was changed.
+    unit(name="unit of the recovery", unit_name=SERVICE, enabled=None)
     unit(name="recovery of the accelerator", unit_name=TIMER, enabled=True, running=True)
     on_change(name="new timer takes effect", triggers=changed, command=f"systemctl restart {TIMER}")
