@@ -23,7 +23,7 @@ from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
 from hatfleet.common.site import Site
 from hatfleet.image.recipe import find_recipe, load_recipe
-from hatfleet.image.stages import wanted_packages
+from hatfleet.image.wanted import wanted_packages
 
 ROOT = Path(__file__).resolve().parents[1]
 PROVISION = str(Path(sys.executable).parent / "provision")

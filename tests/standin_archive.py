@@ -13,9 +13,9 @@ import hashlib
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +39,13 @@ class StandIn:
     depends: str = ""
     unconfirmed: tuple[str, ...] = ()
     """Names, or the last parts of paths."""
+    version: str = VERSION
+    arch: str = ARCH
+    conflicts: str = ""
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """What files hold whose content matters, by their paths."""
+    scripts: Mapping[str, bytes] = field(default_factory=dict)
+    """Maintainer scripts by their names."""
 
 
 def _kernel(flavour: str) -> tuple[StandIn, ...]:
@@ -76,9 +83,90 @@ def _kernel(flavour: str) -> tuple[StandIn, ...]:
     return image, meta
 
 
+_DRIVER = Path(__file__).parent / "standin_driver"
+
+#: Firmware of the Hailo-10H (hailo-ai/hailort-drivers v5.1.1, common/pcie_common.c; SKU ids seen in public logs).
+FIRMWARE_10H = tuple(
+    f"usr/lib/firmware/hailo/hailo10h/{name}"
+    for name in (
+        "customer_certificate.bin",
+        "fitImage",
+        "image-fs",
+        "scu_fw.bin",
+        "u-boot-6.dtb.signed",
+        "u-boot-default.dtb.signed",
+        "u-boot-spl.bin",
+        "u-boot-tfa.itb",
+    )
+)
+
+_HAILO_LOGS = "apt logs and file listings of Raspberry Pi OS (Trixie) in public issues and notes"
+
+
+def driver(name: str, version: str, *, module: str, device: str, firmware: tuple[str, ...], rest: str = "") -> StandIn:
+    """A driver's package: source that really compiles, where the real one has it, firmware, and a script that must not
+    be run.
+
+    Args:
+        name: The package.
+        version: Its version, and the driver's.
+        module: The kernel module's name.
+        device: The PCI device, such as 0x45c4.
+        firmware: Its files of firmware.
+        rest: Appended to the module's source.
+    """
+    source = "usr/src/hailort-pcie-driver"
+    contents = {}
+    for file in sorted((_DRIVER / "linux").rglob("*")):
+        if file.is_file():
+            text = file.read_text().format(module=module, version=version, device=device)
+            contents[f"{source}/{file.relative_to(_DRIVER)}"] = (text + (rest if file.suffix == ".c" else "")).encode()
+    rule = "usr/lib/udev/rules.d/51-hailo-udev.rules"
+    contents[rule] = b'SUBSYSTEM=="hailo_chardev", MODE="0666"\n'
+    return StandIn(
+        name,
+        (*contents, *firmware),
+        f"{_HAILO_LOGS}: source in /{source}, built by make install_dkms; hailo-ai/hailort-drivers for what is in it",
+        unconfirmed=("51-hailo-udev.rules",),
+        version=version,
+        arch="all",
+        contents=contents,
+        scripts={"postinst": (_DRIVER / "postinst").read_bytes()},
+    )
+
+
+def hailo10h(version: str = "5.1.1") -> tuple[StandIn, ...]:
+    """The packages of the Hailo-10H, all of one version."""
+    bindings = "usr/lib/python3/dist-packages/hailo_platform"
+    return (
+        StandIn(
+            "h10-hailort",
+            ("usr/bin/hailortcli", f"usr/lib/libhailort.so.{version}"),
+            _HAILO_LOGS,
+            version=version,
+            conflicts="hailort",
+        ),
+        driver("h10-hailort-pcie-driver", version, module="hailo1x_pci", device="0x45c4", firmware=FIRMWARE_10H),
+        StandIn("python3-h10-hailort", (f"{bindings}/__init__.py",), _HAILO_LOGS, version=f"{version}-1"),
+    )
+
+
+def hailo8(version: str = "4.23.0") -> tuple[StandIn, ...]:
+    """The packages of the Hailo-8, all of one version."""
+    bindings = "usr/lib/python3/dist-packages/hailo_platform"
+    firmware = ("usr/lib/firmware/hailo/hailo8_fw.bin",)
+    return (
+        StandIn("hailort", ("usr/bin/hailortcli", f"usr/lib/libhailort.so.{version}"), _HAILO_LOGS, version=version),
+        driver("hailort-pcie-driver", version, module="hailo_pci", device="0x2864", firmware=firmware),
+        StandIn("python3-hailort", (f"{bindings}/__init__.py",), _HAILO_LOGS, version=f"{version}-1"),
+    )
+
+
 PACKAGES = (
     *_kernel("rpi-2712"),
     *_kernel("rpi-v8"),
+    *hailo10h(),
+    *hailo8(),
     StandIn(
         "raspi-utils",
         ("usr/bin/vcgencmd", "usr/bin/vcmailbox"),
@@ -161,17 +249,22 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def _package(archive: Path, pool: Path, package: StandIn) -> str:
-    control = f"Package: {package.name}\nVersion: {VERSION}\nArchitecture: {ARCH}\nMaintainer: hatfleet tests <t@t>\n"
+    control = f"Package: {package.name}\nVersion: {package.version}\nArchitecture: {package.arch}\n"
+    control += "Maintainer: hatfleet tests <t@t>\n"
     control += f"Depends: {package.depends}\n" if package.depends else ""
+    control += f"Conflicts: {package.conflicts}\n" if package.conflicts else ""
     control += "Description: stand-in for a package of Raspberry Pi's archive\n"
     file = pool / f"{package.name}.deb"
     with tempfile.TemporaryDirectory() as work:
         tree = Path(work) / "tree"
         (tree / "DEBIAN").mkdir(parents=True)
         (tree / "DEBIAN" / "control").write_text(control)
+        for name, text in package.scripts.items():
+            (tree / "DEBIAN" / name).write_bytes(text)
+            (tree / "DEBIAN" / name).chmod(0o755)
         for path in package.paths:
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
-            (tree / path).write_bytes(content(path))
+            (tree / path).write_bytes(package.contents.get(path) or content(path))
         subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, file], check=True, capture_output=True)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return f"{control}Filename: {file.relative_to(archive)}\nSize: {file.stat().st_size}\nSHA256: {digest}\n\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -47,6 +47,36 @@ class DeviceContext:
 
 
 @dataclass(frozen=True)
+class KernelDriver:
+    """A kernel driver that a package brings as source, and that is compiled when an image is built."""
+
+    package: str
+    """The Debian package."""
+    version: str
+    """Its version."""
+    source: str
+    """Folder of the package with the source, from the root, without a leading slash."""
+    name: str
+    """What DKMS calls the driver."""
+    release: str
+    """The driver's own version."""
+    modules: tuple[str, ...]
+    """Names of the modules that come of it."""
+    template: tuple[str, str] | None = None
+    """File of the source that becomes ``dkms.conf``, and the word in it that stands for the driver's version; None when
+    the source has its ``dkms.conf``."""
+    kernel_limit: tuple[int, int] | None = None
+    """The first kernel that it is known not to build for; None: none is known."""
+    limit_reason: str = ""
+    """Why not."""
+
+    @property
+    def exact(self) -> str:
+        """The package as apt takes an exact version."""
+        return f"{self.package}={self.version}"
+
+
+@dataclass(frozen=True)
 class RoleCode:
     """A role's code, loaded in the worker; a half that the role does not have is None."""
 
@@ -56,6 +86,10 @@ class RoleCode:
     device: Callable[[Any, DeviceContext], None] | None
     state: tuple[str, ...] = ()
     """Files that belong to the device and not to the image: on a read-only image, links into the device's state."""
+    modules: Callable[[Any], list[KernelDriver]] | None = None
+    """Kernel drivers that are compiled for an image's kernel; their packages are in the image, but set nothing up."""
+    refused: Callable[[Any], Mapping[str, str]] | None = None
+    """Packages that must not be in an image, and why."""
 
 
 def load_role_info(site: Site, name: str) -> RoleInfo:
@@ -114,6 +148,8 @@ def load_role_code(site: Site, name: str) -> RoleCode:
         image=getattr(module, "image", None),
         device=getattr(module, "device", None),
         state=tuple(getattr(module, "STATE", ())),
+        modules=getattr(module, "modules", None),
+        refused=getattr(module, "refused", None),
     )
 
 

@@ -36,6 +36,36 @@ class ArchiveFile(BaseModel):
     """File with the archive's OpenPGP keys, from the recipe's folder."""
 
 
+class FurtherArchive(ArchiveFile):
+    """An entry of a recipe's key ``archives``: an archive that the recipe alone vouches for."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\n]+$")]
+    """Whose it is, for messages."""
+    fingerprints: Annotated[list[Annotated[str, Field(pattern=r"^[0-9A-F]{40}$")]], Field(min_length=1)]
+    """Fingerprints of the OpenPGP keys that may sign it, 40 capital hexadecimal digits each."""
+    suite: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9./-]*$")] | None = None
+    """The archive's suite; the recipe's when not set."""
+    components: Annotated[list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]], Field(min_length=1)] = ["main"]
+    """Components of the suite."""
+
+    def place(self, where: Where, folder: Path) -> ArchivePlace:
+        """Return where it is.
+
+        Args:
+            where: Where the recipe says so.
+            folder: The recipe's folder.
+        """
+        archive = Archive(
+            name=self.name,
+            components=tuple(self.components),
+            fingerprints=tuple(self.fingerprints),
+            uri_variable="",
+            keyring_variable="",
+            documented_in="the recipe's key archives",
+        )
+        return ArchivePlace(archive, self.uri.rstrip("/"), folder / self.keyring, where, self.suite)
+
+
 @dataclass(frozen=True)
 class ArchivePlace:
     """Where an archive is, for one build."""
@@ -45,6 +75,8 @@ class ArchivePlace:
     keyring: Path
     where: Where
     """Who said so, for errors."""
+    suite: str | None = None
+    """The archive's name of the suite, where it is not Debian's."""
 
 
 def locate(
@@ -137,7 +169,7 @@ def sources(place: ArchivePlace, *, suite: str, arch: str, keyring: Path) -> str
     fields = {
         "Types": "deb",
         "URIs": place.uri,
-        "Suites": suite,
+        "Suites": place.suite or suite,
         "Components": " ".join(place.archive.components),
         "Architectures": arch,
         "Signed-By": str(keyring),

@@ -35,7 +35,7 @@ from hatfleet.image.store import Store
 _STAGES_MIB = 3072
 
 #: Stages whose outputs need that room.
-_HEAVY = frozenset({"tools", "packages", "bootstrap", "initramfs", "provision", "checks"})
+_HEAVY = frozenset({"tools", "packages", "bootstrap", "toolchain", "modules", "initramfs", "provision", "checks"})
 
 #: What of a disk image is not empty, at most: slot A, of two.
 _FILLED = 0.6

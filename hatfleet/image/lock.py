@@ -41,11 +41,14 @@ class Lock(BaseModel):
     suite: str
     arch: str
     wanted: tuple[str, ...]
-    """The packages that recipe, platform and roles name; the lock holds them and all they need."""
+    """The packages that recipe, platform and roles name, those for compiling drivers among them; the lock holds them
+    and all they need."""
     mirror: str | None = None
     """The mirror they were fetched from, when the recipe names one."""
     packages: tuple[LockedPackage, ...]
     """Of the image."""
+    toolchain: tuple[LockedPackage, ...] = ()
+    """Compiler, headers and drivers, with all they need; nothing when no driver is compiled."""
     tools_arch: str
     """Processor of the machine whose tools are locked."""
     tools: tuple[LockedPackage, ...]

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hatfleet.common.files import write_atomic
@@ -19,9 +20,10 @@ from hatfleet.image.origin import origin
 from hatfleet.image.packages import Package, fetch, read_contents
 from hatfleet.image.platforms import Platform
 from hatfleet.image.recipe import Recipe
-from hatfleet.image.stages import plan, wanted_packages
+from hatfleet.image.stages import plan
 from hatfleet.image.store import Store
 from hatfleet.image.tools import PACKAGES as TOOL_PACKAGES
+from hatfleet.image.wanted import header_packages, toolchain_packages, wanted_drivers, wanted_packages
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,27 @@ def make_lock(recipe: Recipe, site: Site, store: Store) -> Locked:
         require_machine(recipe.platform.arch)
         store.root.mkdir(parents=True, exist_ok=True)
         before = lock.read_lock(recipe.file)
-        wanted = wanted_packages(recipe, site)
+        wanted, compiling = wanted_packages(recipe, site), toolchain_packages(wanted_drivers(recipe, site))
         with tempfile.TemporaryDirectory(dir=store.root, prefix=".lock-") as name:
             work = Path(name)
             tools = _fetch(recipe, None, TOOL_PACKAGES, work / "tools", "tools")
             packages = _fetch(recipe, recipe.platform, wanted, work / "packages", "packages")
+            toolchain: tuple[Package, ...] = ()
+            if compiling:
+                names = (*compiling, *header_packages(packages))
+                toolchain = _fetch(recipe, recipe.platform, names, work / "toolchain", "toolchain", essential=False)
             made = lock.Lock(
                 suite=recipe.suite.name,
                 arch=recipe.platform.arch,
-                wanted=wanted,
+                wanted=(*wanted, *compiling),
                 mirror=recipe.mirror,
                 packages=lock.locked(packages),
+                toolchain=lock.locked(toolchain),
                 tools_arch=host_arch(),
                 tools=lock.locked(tools),
             )
             file = lock.write_lock(recipe.file, made)
-            _keep(recipe, site, store, made, work / "packages")
+            _keep(recipe, site, store, made, work)
     return Locked(file, made, changes(before, made))
 
 
@@ -84,7 +91,13 @@ def changes(before: lock.Lock | None, after: lock.Lock) -> tuple[Change, ...]:
 
 
 def _fetch(
-    recipe: Recipe, platform: Platform | None, wanted: Sequence[str], work: Path, label: str
+    recipe: Recipe,
+    platform: Platform | None,
+    wanted: Sequence[str],
+    work: Path,
+    label: str,
+    *,
+    essential: bool = True,
 ) -> tuple[Package, ...]:
     work.mkdir()
     log = cache_dir() / "logs" / f"{recipe.name}-lock-{label}.log"
@@ -92,17 +105,18 @@ def _fetch(
     with step(f"fetch {label}") as current:
         arch = platform.arch if platform else host_arch()
         place = origin(recipe, platform, work)
-        fetch(work, suite=recipe.suite, arch=arch, wanted=wanted, origin=place, log=log)
+        fetch(work, suite=recipe.suite, arch=arch, wanted=wanted, origin=place, log=log, essential=essential)
         found = read_contents(work)
         current.note = f"{len(found)} packages"
     return found
 
 
 def _keep(recipe: Recipe, site: Site, store: Store, made: lock.Lock, fetched: Path) -> None:
-    stage = next(stage for stage in plan(recipe, site, store, made).stages if stage.name == "packages")
+    for stage in plan(recipe, site, store, made).stages:
+        if stage.name in ("packages", "toolchain"):
+            store.make(stage.name, stage.key, stage.inputs, recipe.name, partial(_move, fetched / stage.name))
 
-    def move(work: Path) -> None:
-        for path in fetched.iterdir():
-            shutil.move(path, work / path.name)
 
-    store.make(stage.name, stage.key, stage.inputs, recipe.name, move)
+def _move(origin: Path, to: Path) -> None:
+    for path in origin.iterdir():
+        shutil.move(path, to / path.name)

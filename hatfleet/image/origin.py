@@ -47,17 +47,20 @@ def origin_inputs(recipe: Recipe) -> dict[str, str]:
     inputs = {"mirror": recipe.mirror or "default", "components": " ".join(recipe.platform.debian_components)}
     for place in archive_places(recipe):
         content = place.keyring.read_bytes() if place.keyring.is_file() else b""
-        inputs[f"archive of {place.archive.name}"] = f"{place.uri} {hashlib.sha256(content).hexdigest()}"
+        parts = (place.uri, place.suite, *place.archive.components, hashlib.sha256(content).hexdigest())
+        inputs[f"archive of {place.archive.name}"] = " ".join(part for part in parts if part)
     return inputs
 
 
 def archive_places(recipe: Recipe) -> tuple[ArchivePlace, ...]:
-    """Return where the platform's own archives are.
+    """Return where the platform's own archives are, and those that the recipe adds.
 
     Raises:
         InputError: nobody says.
     """
-    return tuple(
-        locate(archive, recipe.archive, recipe.where("archive"), recipe.file.parent, os.environ)
+    folder = recipe.file.parent
+    own = (
+        locate(archive, recipe.archive, recipe.where("archive"), folder, os.environ)
         for archive in recipe.platform.archives
     )
+    return (*own, *(archive.place(recipe.where("archives"), folder) for archive in recipe.archives))

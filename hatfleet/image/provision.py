@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -14,11 +15,12 @@ from hatfleet.common.site import Site
 from hatfleet.fleet.connectors.holder import Holder
 from hatfleet.fleet.job import HostJob, Job, Mode
 from hatfleet.fleet.results import Event, HostState, OpStarted
-from hatfleet.fleet.roles import Half, load_role_code
+from hatfleet.fleet.roles import Half, KernelDriver, load_role_code
 from hatfleet.fleet.runner import run_job
 from hatfleet.image import gate, tree
 from hatfleet.image.bootstrap import ARCHIVE, UNSAFE_IO
 from hatfleet.image.disk import DiskLayout
+from hatfleet.image.modules import install_drivers
 from hatfleet.image.recipe import Recipe
 from hatfleet.image.seal import seal
 
@@ -71,10 +73,22 @@ _LEFTOVERS = (
 )
 
 
+@dataclass(frozen=True)
+class CompiledDrivers:
+    """Kernel drivers, and the stages' outputs that they are in."""
+
+    drivers: tuple[KernelDriver, ...]
+    toolchain: Path
+    """Output of the stage toolchain."""
+    modules: Path
+    """Output of the stage modules."""
+
+
 def provision(
     work: Path,
     *,
     bootstrap: Path,
+    compiled: CompiledDrivers | None,
     recipe: Recipe,
     layout: DiskLayout,
     site: Site,
@@ -86,6 +100,7 @@ def provision(
     Args:
         work: Receives ``rootfs.tar``, and :data:`BOOT_CONTENT` with what roles put onto the boot partition.
         bootstrap: Output of the stage bootstrap.
+        compiled: The drivers that were compiled for this kernel, if there are any.
         recipe: What to make.
         layout: The disk that it will lie on.
         site: The site whose roles run.
@@ -97,6 +112,9 @@ def provision(
     """
     root = work / "root"
     tree.unpack(bootstrap / ARCHIVE, root, log, without="./dev/*")
+    if compiled:
+        progress("installing drivers")
+        install_drivers(root, toolchain=compiled.toolchain, built=compiled.modules, drivers=compiled.drivers, log=log)
     lay_down(root, recipe)
     run_roles(root, recipe, site.root, log, progress)
     tidy(root)

@@ -52,6 +52,7 @@ from hatfleet.image.stages import Plan, release_sources
 from hatfleet.image.store import RECORD
 from hatfleet.image.system import BLOCK_BYTES, read_verity
 from hatfleet.image.tools import PACKAGES
+from hatfleet.image.wanted import wanted_drivers
 
 #: Of renameat2(2), linux/fs.h: both names must exist, and change places in one step.
 _RENAME_EXCHANGE = 2
@@ -238,7 +239,19 @@ def _manifest(release: Release, sources: Sources, artefacts: dict[str, Artefact]
 
 
 def _packages(release: Release) -> tuple[Package, ...]:
-    return read_contents(release.plan.folder("packages"))
+    """Return the packages that are in the image: a driver's is fetched with what compiles it."""
+    fetched = read_contents(release.plan.folder("packages"))
+    drivers = {driver.package for driver in wanted_drivers(release.recipe, release.site)}
+    return tuple(sorted((*fetched, *(one for one in _toolchain(release) if one.name in drivers))))
+
+
+def _tools(release: Release) -> tuple[Package, ...]:
+    return read_contents(release.plan.folder("tools"))
+
+
+def _toolchain(release: Release) -> tuple[Package, ...]:
+    plan = release.plan
+    return read_contents(plan.folder("toolchain")) if plan.has("toolchain") else ()
 
 
 def _provenance(release: Release, artefacts: dict[str, Artefact]) -> str:
@@ -246,7 +259,7 @@ def _provenance(release: Release, artefacts: dict[str, Artefact]) -> str:
     products = [release.name(kind) for kind in (Kind.IMAGE, Kind.COMPRESSED, Kind.SYSTEM, Kind.BOOT)]
     materials = [
         Material(f"{one.name}_{one.version}_{one.arch}.deb", _purl(one, recipe.suite.name), one.sha256)
-        for one in (*_packages(release), *read_contents(release.plan.folder("tools")))
+        for one in dict.fromkeys((*_packages(release), *_toolchain(release), *_tools(release)))
     ]
     return provenance(
         {name: artefacts[name].sha256 for name in products},

@@ -20,7 +20,7 @@ from hatfleet.common.yamlfile import Node, load_yaml
 from hatfleet.fleet.job import RoleRun
 from hatfleet.fleet.roles import deploy_roles, load_role_info
 from hatfleet.fleet.settings import disclose
-from hatfleet.image.archives import ArchiveFile
+from hatfleet.image.archives import ArchiveFile, FurtherArchive
 from hatfleet.image.disk import KINDS, MIB, NAMES, DiskIds, DiskLayout, Partition, TableType, place
 from hatfleet.image.gate import Allow
 from hatfleet.image.platforms import PLATFORMS, Platform, PlatformOptions
@@ -98,6 +98,8 @@ class RecipeFile(_Model):
     """What the platform lets choose (docs/how-to/platforms.md)."""
     archive: ArchiveFile | None = None
     """Where the platform's own packages come from, beside Debian's."""
+    archives: list[FurtherArchive] = Field(default=[])
+    """Further archives, each with the keys that may sign it. Their packages count as much as Debian's."""
     mirror: str | None = None
     """A mirror of Debian in place of the default one, such as a snapshot of a day."""
     allow: Allow = Allow()
@@ -121,6 +123,7 @@ class Recipe:
     writable: bool
     options: PlatformOptions
     archive: ArchiveFile | None
+    archives: tuple[FurtherArchive, ...]
     mirror: str | None
     allow: Allow
     secure_boot_key: Path | None
@@ -196,6 +199,7 @@ def load_recipe(site: Site, file: Path) -> Recipe:
         writable=written.writable,
         options=options,
         archive=written.archive,
+        archives=tuple(written.archives),
         mirror=written.mirror,
         allow=written.allow,
         secure_boot_key=secure_boot_key,

@@ -6,6 +6,8 @@ tools     packages
                           └─ provision ── system ─┴─ boot ── disk ── release
                                  └─ checks
 ```
+
+Where a role wants a driver compiled, ``toolchain`` and ``modules`` come before provision (see modulestage.py).
 """
 
 from __future__ import annotations
@@ -17,19 +19,20 @@ from pathlib import Path
 
 import hatfleet
 from hatfleet.common.site import Site
-from hatfleet.fleet.roles import load_role_code, load_role_info
+from hatfleet.fleet.roles import KernelDriver, load_role_info
 from hatfleet.image import disk, lock, tree
 from hatfleet.image.bootfiles import INITRAMFS_FILE, collect, write_tree
 from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_bootcfg, require_room, trusted_key
-from hatfleet.image.bootstrap import ARCHIVE, bootstrap, package_list
+from hatfleet.image.bootstrap import ARCHIVE, bootstrap
 from hatfleet.image.checks import check_image, checks_code
 from hatfleet.image.data import blank_data
 from hatfleet.image.identity import Identity
 from hatfleet.image.initramfs import initramfs, unpack_kernel
 from hatfleet.image.machine import host_arch
+from hatfleet.image.modulestage import modules_stage, toolchain_stage
 from hatfleet.image.origin import origin, origin_inputs
 from hatfleet.image.packages import CONTENTS, fetch, read_contents
-from hatfleet.image.provision import provision
+from hatfleet.image.provision import CompiledDrivers, provision
 from hatfleet.image.recipe import Recipe, settings_digest
 from hatfleet.image.releasestage import Sources, make_release
 from hatfleet.image.seal import SCRIPTS
@@ -38,6 +41,7 @@ from hatfleet.image.store import Store, digest_tree
 from hatfleet.image.system import SYSTEM_IMAGE, make_system, read_verity
 from hatfleet.image.tools import PACKAGES as TOOL_PACKAGES
 from hatfleet.image.tools import TREE, Tools, TreeTools
+from hatfleet.image.wanted import toolchain_packages, wanted_drivers, wanted_packages
 
 #: Outputs of the last stage.
 DISK_IMAGE, DISK_SHA256 = "disk.img", "disk.sha256"
@@ -61,6 +65,10 @@ class Plan:
         stage = next(stage for stage in self.stages if stage.name == name)
         return self.store.path(stage.name, stage.key)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a stage of that name; ``toolchain`` and ``modules`` are not in every plan."""
+        return any(stage.name == name for stage in self.stages)
+
     def key(self, name: str) -> str:
         """Key of a stage's output."""
         return next(stage for stage in self.stages if stage.name == name).key
@@ -69,16 +77,6 @@ class Plan:
     def tools(self) -> Tools:
         """The programs of the tools tree; there once its stage is done."""
         return TreeTools(self.folder("tools") / TREE)
-
-
-def wanted_packages(recipe: Recipe, site: Site) -> tuple[str, ...]:
-    """Return the packages that recipe, platform and roles name, sorted."""
-    names: set[str] = set()
-    for role in recipe.roles:
-        loaded = load_role_code(site, role.name)
-        if loaded.packages:
-            names.update(loaded.packages(loaded.info.settings.model_validate(role.settings)))
-    return package_list(recipe.platform.packages_for(recipe.options), recipe.packages, names)
 
 
 def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> Plan:
@@ -96,19 +94,25 @@ def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> 
         InputError: a role does not load, or the lock does not fit the recipe.
     """
     builder = _Builder(recipe, site, store, locked)
-    wanted = wanted_packages(recipe, site)
+    wanted, drivers = wanted_packages(recipe, site), wanted_drivers(recipe, site)
     if locked:
-        lock.require_current(locked, recipe.file, suite=recipe.suite.name, arch=recipe.platform.arch, wanted=wanted)
+        asked = (*wanted, *toolchain_packages(drivers))
+        lock.require_current(locked, recipe.file, suite=recipe.suite.name, arch=recipe.platform.arch, wanted=asked)
     tools = builder.tools()
     packages = builder.packages(wanted)
     bootstrapped = builder.bootstrap(packages, wanted)
+    compiled: tuple[Stage, ...] = ()
+    if drivers:
+        toolchain = toolchain_stage(recipe, drivers, locked, packages, fetched=builder.folder(packages))
+        made = modules_stage(recipe, drivers, bootstrapped, toolchain, folder=builder.folder)
+        compiled = (toolchain, made)
     kernel = builder.initramfs(bootstrapped)
-    provisioned = builder.provision(bootstrapped)
+    provisioned = builder.provision(bootstrapped, compiled, drivers)
     checked = builder.checks(provisioned)
     system = builder.system(tools, provisioned)
     boot = builder.boot(tools, kernel, provisioned, system)
     whole = builder.disk(boot, system)
-    first = Plan((tools, packages, bootstrapped, kernel, provisioned, checked, system, boot, whole), store)
+    first = Plan((tools, packages, bootstrapped, *compiled, kernel, provisioned, checked, system, boot, whole), store)
     return Plan((*first.stages, builder.release(first)), store)
 
 
@@ -237,7 +241,7 @@ class _Builder:
 
         return Stage("initramfs", inputs, make)
 
-    def provision(self, bootstrapped: Stage) -> Stage:
+    def provision(self, bootstrapped: Stage, compiled: tuple[Stage, ...], drivers: tuple[KernelDriver, ...]) -> Stage:
         recipe, site, folder = self.recipe, self.site, self.folder(bootstrapped)
         package = Path(hatfleet.__file__).parent
         layout = recipe.layout.place(Identity.of(recipe.name).disk)
@@ -253,6 +257,9 @@ class _Builder:
             "operations": digest_tree(package / "ops", package / "fleet" / "connectors", package / "fleet" / "engine"),
             "hatfleet code": code("provision", "seal", "tree", "platforms", "gate", *FILES),
         }
+        if compiled:
+            inputs |= {stage.label: stage.key for stage in compiled}
+            inputs["drivers"] = code("modules", "files/install-driver.sh")
         for role in recipe.roles:
             inputs[f"role {role.name}"] = role_code(load_role_info(site, role.name).path)
             inputs[f"settings of {role.name}"] = settings_digest(role.settings)
@@ -261,6 +268,7 @@ class _Builder:
             provision(
                 at.folder,
                 bootstrap=folder,
+                compiled=CompiledDrivers(drivers, *(self.folder(stage) for stage in compiled)) if compiled else None,
                 recipe=recipe,
                 layout=layout,
                 site=site,

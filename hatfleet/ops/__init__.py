@@ -11,7 +11,7 @@ from hatfleet.ops.base import quote, render
 from hatfleet.ops.commands import on_change, reboot, require
 from hatfleet.ops.files import absent, directory, file, link, permissions
 from hatfleet.ops.kernel import kernel_args, mount_options, sysctl_live
-from hatfleet.ops.packages import packages, packages_absent
+from hatfleet.ops.packages import packages, packages_absent, packages_held
 from hatfleet.ops.reads import PackagesRead, PathRead, ShellRead, TextRead, UnitRead
 from hatfleet.ops.steps import Command, Note, Operation, OperationError, Steps, is_live, operation
 from hatfleet.ops.system import hostname
@@ -41,6 +41,7 @@ __all__ = [
     "operation",
     "packages",
     "packages_absent",
+    "packages_held",
     "permissions",
     "quote",
     "reboot",

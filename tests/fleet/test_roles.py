@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 
 from tests.conftest import Provision
-from tests.fleet import damage_base, damage_governor, damage_harden
+from tests.fleet import damage_accelerator, damage_base, damage_governor, damage_harden
 from tests.fleet.damage import Damage
 
 pytestmark = pytest.mark.fleet
 
-DAMAGES = {"base": damage_base.DAMAGE, "harden": damage_harden.DAMAGE, "governor": damage_governor.DAMAGE}
+DAMAGES = {
+    "base": damage_base.DAMAGE,
+    "harden": damage_harden.DAMAGE,
+    "governor": damage_governor.DAMAGE,
+    "accelerator": damage_accelerator.DAMAGE,
+}
 
 #: Roles are damaged on different devices, so that one run of pytest can tell their effects apart.
-DEVICE = {"base": "edge-01", "harden": "edge-02", "governor": "edge-01"}
+DEVICE = {"base": "edge-01", "harden": "edge-02", "governor": "edge-01", "accelerator": "edge-02"}
 
 
 def outcomes(report: dict[str, Any]) -> dict[str, str]:
@@ -61,9 +66,11 @@ def test_controls_of_a_good_device_are_judged_by_nothing_else(
     report = run_json("check", "-i", "lab", "-l", applied[1])
     found = outcomes(report)
     assert len(found) >= 50
-    # No cpufreq, no USB; processes are not hidden, and the kernel may write to the console, both as declared.
+    # No cpufreq, no USB, no accelerator; processes are not hidden, and the kernel may write to the console, both as
+    # declared.
     not_applicable = {key for key, value in found.items() if value == "not-applicable"}
-    assert not_applicable == {"HF-GOV-001", "HF-HARDEN-017", "HF-HARDEN-024", "HF-HARDEN-044"}
+    chip = {f"HF-ACC-{number:03}" for number in (11, 12, 14, 15, 20, 21, 22)}
+    assert not_applicable == {"HF-GOV-001", "HF-HARDEN-017", "HF-HARDEN-024", "HF-HARDEN-044", *chip}
 
 
 def test_each_damage_names_controls_that_exist(run_json: Callable[..., Any]) -> None:

@@ -24,10 +24,11 @@ from hatfleet.image.packages import read_contents
 from hatfleet.image.recipe import load_recipe
 from hatfleet.image.release.manifest import MANIFEST, Manifest, load_manifest
 from hatfleet.image.stage import Stage, Workplace
-from hatfleet.image.stages import DISK_IMAGE, DISK_SHA256, Plan, plan, wanted_packages
+from hatfleet.image.stages import DISK_IMAGE, DISK_SHA256, Plan, plan
 from hatfleet.image.store import Store
 from hatfleet.image.system import SYSTEM_IMAGE
 from hatfleet.image.userns import NAMESPACES
+from hatfleet.image.wanted import wanted_packages
 from tests.conftest import ROOT
 from tests.image.conftest import STATE
 from tests.image.tiny import copy_output

@@ -15,8 +15,9 @@ from hatfleet.image.bootstage import require_room
 from hatfleet.image.lock import Lock, LockedPackage
 from hatfleet.image.machine import host_arch
 from hatfleet.image.recipe import Layout, Recipe, load_recipe
-from hatfleet.image.stages import plan, wanted_packages
+from hatfleet.image.stages import plan
 from hatfleet.image.store import Store
+from hatfleet.image.wanted import wanted_packages
 
 ALL = ["tools", "packages", "bootstrap", "initramfs", "provision", "checks", "system", "boot", "disk", "release"]
 

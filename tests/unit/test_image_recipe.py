@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hatfleet.common.errors import InputError, InputErrors
 from hatfleet.common.site import Site
+from hatfleet.image.archives import sources
+from hatfleet.image.origin import archive_places, origin_inputs
 from hatfleet.image.recipe import Recipe, find_recipe, load_recipe, settings_digest
 from tests.conftest import Provision
 
@@ -77,6 +80,21 @@ def test_a_full_recipe_is_read(site: Site) -> None:
     assert (recipe.layout.boot_mib, recipe.layout.system_mib) == (64, 512)
 
 
+def test_further_archives_come_with_their_own_keys_and_suites(site: Site) -> None:
+    (found,) = archive_places(read(site, "valid-archives"))
+    assert (found.uri, found.suite) == ("https://packages.example.org/debian", "stable")
+    assert found.keyring == FIXTURES / "keys" / "ours.pgp"
+    assert found.archive.fingerprints == ("0123456789ABCDEF0123456789ABCDEF01234567",)
+    text = sources(found, suite="trixie", arch="arm64", keyring=Path("/keys/ours.gpg"))
+    assert "Suites: stable\nComponents: main contrib\n" in text
+
+
+def test_an_archive_that_moves_is_another_input(site: Site) -> None:
+    recipe = read(site, "valid-archives")
+    other = replace(recipe, archives=(recipe.archives[0].model_copy(update={"suite": None}),))
+    assert origin_inputs(recipe) != origin_inputs(other) != origin_inputs(replace(recipe, archives=()))
+
+
 def test_lab_access_adds_the_labs_key_and_nothing_else_does(site: Site) -> None:
     (key,) = read(site, "valid-full").roles[0].settings["admin"]["authorized_keys"]
     assert key.startswith("ssh-ed25519 ")
@@ -119,6 +137,8 @@ def test_a_recipe_without_roles_is_read(site: Site) -> None:
         ("option-config", 8, "the image sets kernel itself"),
         ("option-elsewhere", 7, "unknown key 'wifi'"),
         ("archive-uri", 7, "found 'ftp://archive.example.org/debian'"),
+        ("archives", 10, "found 0123, allowed"),
+        ("archives", 11, "a value is needed"),
         ("secure-boot", 6, "virt has no boot loader that checks a signature"),
         ("secure-boot-key", 6, "there is no file"),
         ("allow", 8, "found 'telnet'"),

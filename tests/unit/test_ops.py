@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hatfleet.ops import kernel
+from hatfleet.ops import kernel, packages, packages_held
 from hatfleet.ops.files import write_script
+from hatfleet.ops.steps import Command
+from tests.unit.target import compared
 
 
 def write(
@@ -63,3 +66,40 @@ def test_kernel_arguments_are_edited_as_words(line: str, present: list[str], abs
     edited = kernel.edit_arguments(line, present, absent)
     assert edited == wanted
     assert kernel.edit_arguments(edited, present, absent) == wanted
+
+
+@pytest.fixture
+def one_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dpkg database with one package, version 1.0, which the real dpkg reads."""
+    monkeypatch.setenv("DPKG_ADMINDIR", str(tmp_path))
+    (tmp_path / "info").mkdir()
+    entry = (
+        "Package: one\nStatus: install ok installed\nVersion: 1.0\nArchitecture: all\nMaintainer: t\nDescription: t\n"
+    )
+    (tmp_path / "status").write_text(entry)
+    return tmp_path
+
+
+def scripts(call: Callable[[], object]) -> list[str]:
+    (operation,) = compared(call)
+    return [action.script for action in operation.actions if isinstance(action, Command)]
+
+
+def test_a_package_that_is_there_is_not_installed_again(one_package: Path) -> None:
+    assert scripts(lambda: packages(names=["one"])) == []
+    assert scripts(lambda: packages(names=["one=1.0"])) == []
+
+
+def test_an_exact_version_is_installed_even_if_it_is_an_older_one(one_package: Path) -> None:
+    (script,) = scripts(lambda: packages(names=["one=0.9", "two"]))
+    assert "--allow-downgrades --allow-change-held-packages install one=0.9 two" in script
+    (script,) = scripts(lambda: packages(names=["one", "two"]))
+    assert "--allow" not in script
+    assert script.endswith("install two")
+
+
+def test_a_package_is_held_once_and_really(one_package: Path) -> None:
+    (script,) = scripts(lambda: packages_held(names=["one"]))
+    subprocess.run(["/bin/sh", "-c", script], check=True, capture_output=True)
+    assert "Status: hold ok installed" in (one_package / "status").read_text()
+    assert scripts(lambda: packages_held(names=["one"])) == []
