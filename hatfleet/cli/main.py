@@ -28,6 +28,7 @@ COMMANDS = {
     "report": ("hatfleet.cli.report:report", "Devices"),
     "device": ("hatfleet.cli.device:device", "Devices"),
     "image": ("hatfleet.cli.image:image", "Images and virtual devices"),
+    "runtimes": ("hatfleet.cli.runtimes:runtimes", "Images and virtual devices"),
     "lab": ("hatfleet.cli.lab:lab", "Images and virtual devices"),
 }
 
