@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -75,6 +75,7 @@ def provision(
     work: Path,
     *,
     bootstrap: Path,
+    environments: Mapping[str, Path],
     recipe: Recipe,
     layout: DiskLayout,
     site: Site,
@@ -86,6 +87,7 @@ def provision(
     Args:
         work: Receives ``rootfs.tar``, and :data:`BOOT_CONTENT` with what roles put onto the boot partition.
         bootstrap: Output of the stage bootstrap.
+        environments: Archives of Python environments, by where each lies on the device.
         recipe: What to make.
         layout: The disk that it will lie on.
         site: The site whose roles run.
@@ -98,6 +100,8 @@ def provision(
     root = work / "root"
     tree.unpack(bootstrap / ARCHIVE, root, log, without="./dev/*")
     lay_down(root, recipe)
+    for prefix, archive in environments.items():
+        tree.unpack(archive, tree.inside(root, prefix), log)
     run_roles(root, recipe, site.root, log, progress)
     tidy(root)
     progress("sealing")

@@ -2,8 +2,8 @@
 
 ```
 tools     packages
-            └─ bootstrap ─┬─ initramfs ───────────┐
-                          └─ provision ── system ─┴─ boot ── disk ── release
+  │         └─ bootstrap ─┬─ initramfs ───────────┐
+  └─ environment ─────────┴─ provision ── system ─┴─ boot ── disk ── release
 ```
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from hatfleet.image.bootfiles import INITRAMFS_FILE, collect, write_tree
 from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_bootcfg, require_room, trusted_key
 from hatfleet.image.bootstrap import ARCHIVE, bootstrap, package_list
 from hatfleet.image.data import blank_data
+from hatfleet.image.environments import make_environment
 from hatfleet.image.identity import Identity
 from hatfleet.image.initramfs import initramfs, unpack_kernel
 from hatfleet.image.machine import host_arch
@@ -36,6 +38,7 @@ from hatfleet.image.store import Store, digest_tree
 from hatfleet.image.system import SYSTEM_IMAGE, make_system, read_verity
 from hatfleet.image.tools import PACKAGES as TOOL_PACKAGES
 from hatfleet.image.tools import TREE, Tools, TreeTools
+from hatfleet.runtimes.environment import Environment
 
 #: Outputs of the last stage.
 DISK_IMAGE, DISK_SHA256 = "disk.img", "disk.sha256"
@@ -79,6 +82,20 @@ def wanted_packages(recipe: Recipe, site: Site) -> tuple[str, ...]:
     return package_list(recipe.platform.packages_for(recipe.options), recipe.packages, names)
 
 
+def wanted_environments(recipe: Recipe, site: Site) -> tuple[Environment, ...]:
+    """Return the Python environments that roles lay down, in the order of the roles.
+
+    Raises:
+        InputError: the lock of one is missing, or older than what it is for.
+    """
+    found: list[Environment] = []
+    for role in recipe.roles:
+        loaded = load_role_code(site, role.name)
+        if loaded.environments:
+            found += loaded.environments(loaded.info.settings.model_validate(role.settings))
+    return tuple(found)
+
+
 def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> Plan:
     """Return the stages of a recipe in the order in which they run.
 
@@ -101,11 +118,13 @@ def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> 
     packages = builder.packages(wanted)
     bootstrapped = builder.bootstrap(packages, wanted)
     kernel = builder.initramfs(bootstrapped)
-    provisioned = builder.provision(bootstrapped)
+    environments = builder.environments(tools, wanted_environments(recipe, site))
+    provisioned = builder.provision(bootstrapped, environments)
     system = builder.system(tools, provisioned)
     boot = builder.boot(tools, kernel, provisioned, system)
     whole = builder.disk(boot, system)
-    first = Plan((tools, packages, bootstrapped, kernel, provisioned, system, boot, whole), store)
+    before = (tools, packages, bootstrapped, kernel)
+    first = Plan((*before, *environments.values(), provisioned, system, boot, whole), store)
     return Plan((*first.stages, builder.release(first)), store)
 
 
@@ -234,12 +253,33 @@ class _Builder:
 
         return Stage("initramfs", inputs, make)
 
-    def provision(self, bootstrapped: Stage) -> Stage:
+    def environments(self, tools: Stage, wanted: tuple[Environment, ...]) -> dict[str, Stage]:
+        """Return the stage of each environment, by where it will lie on the device."""
+        return {one.prefix: self.environment(tools, one) for one in wanted}
+
+    def environment(self, tools: Stage, wanted: Environment) -> Stage:
+        recipe, programs = self.recipe, TreeTools(self.folder(tools) / TREE)
+        inputs = {
+            tools.label: tools.key,
+            "wheels": " ".join(wheel.pinned for wheel in wanted.wheels),
+            "wheels and hatserve and how they are put together": wanted.digest,
+            "hatfleet code": code("environments", "tree", "tools"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress(wanted.about)
+            make_environment(at.folder, wanted, tools=programs, epoch_s=recipe.suite.epoch_s, log=at.log)
+
+        return Stage(f"environment-{Path(wanted.prefix).name}", inputs, make)
+
+    def provision(self, bootstrapped: Stage, environments: Mapping[str, Stage]) -> Stage:
         recipe, site, folder = self.recipe, self.site, self.folder(bootstrapped)
+        archives = {prefix: self.folder(stage) / ARCHIVE for prefix, stage in environments.items()}
         package = Path(hatfleet.__file__).parent
         layout = recipe.layout.place(Identity.of(recipe.name).disk)
         inputs = {
             bootstrapped.label: bootstrapped.key,
+            **{stage.label: stage.key for stage in environments.values()},
             "name": recipe.name,
             "version": recipe.version,
             "platform": recipe.platform.name,
@@ -258,6 +298,7 @@ class _Builder:
             provision(
                 at.folder,
                 bootstrap=folder,
+                environments=archives,
                 recipe=recipe,
                 layout=layout,
                 site=site,

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 
 from tests.conftest import Provision
-from tests.fleet import damage_base, damage_governor, damage_harden
+from tests.fleet import damage_base, damage_governor, damage_harden, damage_runtimes
 from tests.fleet.damage import Damage
 
 pytestmark = pytest.mark.fleet
 
-DAMAGES = {"base": damage_base.DAMAGE, "harden": damage_harden.DAMAGE, "governor": damage_governor.DAMAGE}
+DAMAGES = {
+    "base": damage_base.DAMAGE,
+    "harden": damage_harden.DAMAGE,
+    "governor": damage_governor.DAMAGE,
+    "runtimes": damage_runtimes.DAMAGE,
+}
 
 #: Roles are damaged on different devices, so that one run of pytest can tell their effects apart.
-DEVICE = {"base": "edge-01", "harden": "edge-02", "governor": "edge-01"}
+DEVICE = {"base": "edge-01", "harden": "edge-02", "governor": "edge-01", "runtimes": "edge-02"}
 
 
 def outcomes(report: dict[str, Any]) -> dict[str, str]:
