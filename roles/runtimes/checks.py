@@ -91,7 +91,7 @@ def test_versions(host: Host, settings: Settings) -> None:
 
 @control("HF-RUN-003", "Nothing in the environment installs packages", refs=[f"{ETSI} 5.6-6"])
 def test_no_installer(host: Host) -> None:
-    names = " -o ".join(f"-iname {shlex.quote(name)}" for name in INSTALLERS)
+    names = " -o ".join(f"-name {shlex.quote(name)}" for name in INSTALLERS)
     none_of(host.check_output(f"find {PREFIX} {names}").splitlines(), "programs that install packages")
 
 
