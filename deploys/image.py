@@ -1,3 +1,3 @@
 """What every image holds, unless its recipe names roles of its own; the order is that of the deploy ``site``."""
 
-ROLES = ("base", "harden", "governor", "accelerator")
+ROLES = ("base", "harden", "governor", "runtimes", "accelerator")

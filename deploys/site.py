@@ -3,4 +3,4 @@
 Roles run in this order; base comes first because it opens the admin's way in before harden closes others.
 """
 
-ROLES = ("base", "harden", "governor", "accelerator")
+ROLES = ("base", "harden", "governor", "runtimes", "accelerator")

@@ -178,8 +178,9 @@ def stages(recipe: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(status) for status in statuses], indent=2))
         return
+    width = max(len(status.name) for status in statuses)
     for status in statuses:
-        click.echo(f"{status.name:10} {'reuse' if status.cached else 'run':6} {status.reason}")
+        click.echo(f"{status.name:{width}} {'reuse' if status.cached else 'run':6} {status.reason}")
 
 
 for command in (accept, verify, inspect, diff, flash, cache):

@@ -29,6 +29,7 @@ COMMANDS = {
     "device": ("hatfleet.cli.device:device", "Devices"),
     "hardware-test": ("hatfleet.cli.hardware:hardware_test", "Devices"),
     "image": ("hatfleet.cli.image:image", "Images and virtual devices"),
+    "runtimes": ("hatfleet.cli.runtimes:runtimes", "Images and virtual devices"),
     "lab": ("hatfleet.cli.lab:lab", "Images and virtual devices"),
 }
 

@@ -22,6 +22,15 @@ def package_content() -> Path:
     return installed if installed.is_dir() else package.parent
 
 
+#: The site whose roles can be imported; one a process, as sys.path is.
+_active: Site | None = None
+
+
+def active_site() -> Site:
+    """Return the site whose roles were made importable, for the code of a role; else that of the working directory."""
+    return _active or Site.find()
+
+
 @dataclass(frozen=True)
 class Site:
     """An admin's folder, and the content path that starts with it."""
@@ -48,6 +57,8 @@ class Site:
 
     def activate(self) -> None:
         """Make ``roles`` and ``deploys`` importable from the content path (namespace packages)."""
+        global _active  # noqa: PLW0603  # belongs to sys.path, which is global
+        _active = self
         for folder in reversed(self.content_path):
             entry = str(folder)
             if entry in sys.path:

@@ -18,6 +18,7 @@ from typing import Any
 from hatfleet.common.errors import InputError, Where
 from hatfleet.common.site import Site
 from hatfleet.fleet.settings import RoleSettings
+from hatfleet.runtimes.environment import Environment
 
 
 class Half(StrEnum):
@@ -84,6 +85,8 @@ class RoleCode:
     packages: Callable[[Any], list[str]] | None
     image: Callable[[Any], None] | None
     device: Callable[[Any, DeviceContext], None] | None
+    environments: Callable[[Any], list[Environment]] | None = None
+    """The Python environments that the role lays down: for an image they are put together on the building machine."""
     state: tuple[str, ...] = ()
     """Files that belong to the device and not to the image: on a read-only image, links into the device's state."""
     modules: Callable[[Any], list[KernelDriver]] | None = None
@@ -147,6 +150,7 @@ def load_role_code(site: Site, name: str) -> RoleCode:
         packages=getattr(module, "packages", None),
         image=getattr(module, "image", None),
         device=getattr(module, "device", None),
+        environments=getattr(module, "environments", None),
         state=tuple(getattr(module, "STATE", ())),
         modules=getattr(module, "modules", None),
         refused=getattr(module, "refused", None),

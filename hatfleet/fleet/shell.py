@@ -27,6 +27,16 @@ ENVIRONMENT = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 _LAST_WORDS_S = 5.0
 
 
+def root_shell(arguments: str = "", *, become: bool) -> str:
+    """Return the command that starts a shell as root with our environment.
+
+    Args:
+        arguments: The shell's own arguments, quoted.
+        become: Whether the login user has to become root, through sudo without a password.
+    """
+    return f"{'sudo -n -H ' if become else ''}env -i {ENVIRONMENT} sh {arguments}".rstrip()
+
+
 class RemoteShell:
     """Runs commands in one ``sh`` on the device, each in a subshell of its own.
 
@@ -44,7 +54,7 @@ class RemoteShell:
             raise UnreachableError("not connected")
         try:
             self._channel = transport.open_session()
-            self._channel.exec_command(f"{'sudo -n -H ' if become else ''}env -i {ENVIRONMENT} sh")
+            self._channel.exec_command(root_shell(become=become))
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise UnreachableError(f"the connection was lost: {error or type(error).__name__}") from error
         self._errors = bytearray()

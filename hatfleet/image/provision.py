@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,7 @@ def provision(
     *,
     bootstrap: Path,
     compiled: CompiledDrivers | None,
+    environments: Mapping[str, Path],
     recipe: Recipe,
     layout: DiskLayout,
     site: Site,
@@ -101,6 +102,7 @@ def provision(
         work: Receives ``rootfs.tar``, and :data:`BOOT_CONTENT` with what roles put onto the boot partition.
         bootstrap: Output of the stage bootstrap.
         compiled: The drivers that were compiled for this kernel, if there are any.
+        environments: Archives of Python environments, by where each lies on the device.
         recipe: What to make.
         layout: The disk that it will lie on.
         site: The site whose roles run.
@@ -116,6 +118,8 @@ def provision(
         progress("installing drivers")
         install_drivers(root, toolchain=compiled.toolchain, built=compiled.modules, drivers=compiled.drivers, log=log)
     lay_down(root, recipe)
+    for prefix, archive in environments.items():
+        tree.unpack(archive, tree.inside(root, prefix), log)
     run_roles(root, recipe, site.root, log, progress)
     tidy(root)
     progress("sealing")

@@ -2,8 +2,8 @@
 
 ```
 tools     packages
-            └─ bootstrap ─┬─ initramfs ───────────┐
-                          └─ provision ── system ─┴─ boot ── disk ── release
+  │         └─ bootstrap ─┬─ initramfs ───────────┐
+  └─ environment ─────────┴─ provision ── system ─┴─ boot ── disk ── release
                                  └─ checks
 ```
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from hatfleet.image.bootstage import BOOT_IMAGE, BOOTCFG_IMAGE, make_boot, make_
 from hatfleet.image.bootstrap import ARCHIVE, bootstrap
 from hatfleet.image.checks import check_image, checks_code
 from hatfleet.image.data import blank_data
+from hatfleet.image.environments import make_environment
 from hatfleet.image.identity import Identity
 from hatfleet.image.initramfs import initramfs, unpack_kernel
 from hatfleet.image.machine import host_arch
@@ -41,7 +43,8 @@ from hatfleet.image.store import Store, digest_tree
 from hatfleet.image.system import SYSTEM_IMAGE, make_system, read_verity
 from hatfleet.image.tools import PACKAGES as TOOL_PACKAGES
 from hatfleet.image.tools import TREE, Tools, TreeTools
-from hatfleet.image.wanted import toolchain_packages, wanted_drivers, wanted_packages
+from hatfleet.image.wanted import toolchain_packages, wanted_drivers, wanted_environments, wanted_packages
+from hatfleet.runtimes.environment import Environment
 
 #: Outputs of the last stage.
 DISK_IMAGE, DISK_SHA256 = "disk.img", "disk.sha256"
@@ -107,12 +110,14 @@ def plan(recipe: Recipe, site: Site, store: Store, locked: lock.Lock | None) -> 
         made = modules_stage(recipe, drivers, bootstrapped, toolchain, folder=builder.folder)
         compiled = (toolchain, made)
     kernel = builder.initramfs(bootstrapped)
-    provisioned = builder.provision(bootstrapped, compiled, drivers)
+    environments = builder.environments(tools, wanted_environments(recipe, site))
+    provisioned = builder.provision(bootstrapped, environments, compiled, drivers)
     checked = builder.checks(provisioned)
     system = builder.system(tools, provisioned)
     boot = builder.boot(tools, kernel, provisioned, system)
     whole = builder.disk(boot, system)
-    first = Plan((tools, packages, bootstrapped, *compiled, kernel, provisioned, checked, system, boot, whole), store)
+    before = (tools, packages, bootstrapped, *compiled, kernel, *environments.values())
+    first = Plan((*before, provisioned, checked, system, boot, whole), store)
     return Plan((*first.stages, builder.release(first)), store)
 
 
@@ -241,12 +246,39 @@ class _Builder:
 
         return Stage("initramfs", inputs, make)
 
-    def provision(self, bootstrapped: Stage, compiled: tuple[Stage, ...], drivers: tuple[KernelDriver, ...]) -> Stage:
+    def environments(self, tools: Stage, wanted: tuple[Environment, ...]) -> dict[str, Stage]:
+        """Return the stage of each environment, by where it will lie on the device."""
+        return {one.prefix: self.environment(tools, one) for one in wanted}
+
+    def environment(self, tools: Stage, wanted: Environment) -> Stage:
+        recipe, programs = self.recipe, TreeTools(self.folder(tools) / TREE)
+        inputs = {
+            tools.label: tools.key,
+            "wheels": " ".join(wheel.pinned for wheel in wanted.wheels),
+            "wheels and hatserve and how they are put together": wanted.digest,
+            "hatfleet code": code("environments", "tree", "tools"),
+        }
+
+        def make(at: Workplace) -> None:
+            at.progress(wanted.about)
+            make_environment(at.folder, wanted, tools=programs, epoch_s=recipe.suite.epoch_s, log=at.log)
+
+        return Stage(f"environment-{Path(wanted.prefix).name}", inputs, make)
+
+    def provision(
+        self,
+        bootstrapped: Stage,
+        environments: Mapping[str, Stage],
+        compiled: tuple[Stage, ...],
+        drivers: tuple[KernelDriver, ...],
+    ) -> Stage:
         recipe, site, folder = self.recipe, self.site, self.folder(bootstrapped)
+        archives = {prefix: self.folder(stage) / ARCHIVE for prefix, stage in environments.items()}
         package = Path(hatfleet.__file__).parent
         layout = recipe.layout.place(Identity.of(recipe.name).disk)
         inputs = {
             bootstrapped.label: bootstrapped.key,
+            **{stage.label: stage.key for stage in environments.values()},
             "name": recipe.name,
             "version": recipe.version,
             "platform": recipe.platform.name,
@@ -269,6 +301,7 @@ class _Builder:
                 at.folder,
                 bootstrap=folder,
                 compiled=CompiledDrivers(drivers, *(self.folder(stage) for stage in compiled)) if compiled else None,
+                environments=archives,
                 recipe=recipe,
                 layout=layout,
                 site=site,

@@ -27,6 +27,7 @@ PACKAGES = (
     "fdisk",
     "mtools",
     "openssl",
+    "python3",
     "rauc",
     "squashfs-tools",
     "xz-utils",

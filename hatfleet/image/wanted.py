@@ -1,4 +1,4 @@
-"""What a recipe asks for, its platform's and its roles' wishes included: packages, and drivers for the kernel."""
+"""What a recipe asks for, its platform's and its roles' wishes included: packages, drivers, Python environments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hatfleet.fleet.roles import KernelDriver, RoleCode, load_role_code
 from hatfleet.image.bootstrap import package_list
 from hatfleet.image.packages import Package
 from hatfleet.image.recipe import Recipe
+from hatfleet.runtimes.environment import Environment
 
 #: What compiles drivers, beside the headers of the kernel: DKMS, which brings a compiler.
 BUILD_PACKAGES = ("dkms",)
@@ -36,6 +37,16 @@ def wanted_packages(recipe: Recipe, site: Site) -> tuple[str, ...]:
 def wanted_drivers(recipe: Recipe, site: Site) -> tuple[KernelDriver, ...]:
     """Return the drivers that roles want to have compiled for the image's kernel."""
     return tuple(driver for code, settings in _roles(recipe, site) if code.modules for driver in code.modules(settings))
+
+
+def wanted_environments(recipe: Recipe, site: Site) -> tuple[Environment, ...]:
+    """Return the Python environments that roles lay down, in the order of the roles.
+
+    Raises:
+        InputError: the lock of one is missing, or older than what it is for.
+    """
+    roles = _roles(recipe, site)
+    return tuple(one for code, settings in roles if code.environments for one in code.environments(settings))
 
 
 def toolchain_packages(drivers: Sequence[KernelDriver]) -> tuple[str, ...]:

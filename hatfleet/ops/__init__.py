@@ -13,11 +13,13 @@ from hatfleet.ops.files import absent, directory, file, link, permissions
 from hatfleet.ops.kernel import kernel_args, mount_options, sysctl_live
 from hatfleet.ops.packages import packages, packages_absent, packages_held
 from hatfleet.ops.reads import PackagesRead, PathRead, ShellRead, TextRead, UnitRead
-from hatfleet.ops.steps import Command, Note, Operation, OperationError, Steps, is_live, operation
+from hatfleet.ops.steps import Archive, Command, Note, Operation, OperationError, Steps, Upload, is_live, operation
 from hatfleet.ops.system import hostname
+from hatfleet.ops.tree import tree
 from hatfleet.ops.units import unit
 
 __all__ = [
+    "Archive",
     "Command",
     "Note",
     "Operation",
@@ -28,6 +30,7 @@ __all__ = [
     "Steps",
     "TextRead",
     "UnitRead",
+    "Upload",
     "absent",
     "directory",
     "file",
@@ -48,6 +51,7 @@ __all__ = [
     "render",
     "require",
     "sysctl_live",
+    "tree",
     "unit",
     "user",
     "user_absent",

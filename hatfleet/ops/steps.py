@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import PurePath
-from typing import Any, TypeAlias
+from pathlib import Path, PurePath
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from hatfleet.common.errors import HatfleetError
 from hatfleet.ops.base import state_path
@@ -40,6 +40,42 @@ class Command:
 
     script: str
     stdin: bytes | None = None
+
+
+@runtime_checkable
+class Archive(Protocol):
+    """A tar archive, compressed by gzip, that is made when a target needs it."""
+
+    @property
+    def digest(self) -> str:
+        """Stands for its content; known before it is made."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """What is in it, for people."""
+        ...
+
+    def file(self) -> Path:
+        """Return where it lies; make it first if need be.
+
+        Raises:
+            HatfleetError: it cannot be made.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A shell script that is run as root and reads a large file: it is sent as it is, in a session of its own.
+
+    Args:
+        script: POSIX shell; the file comes on its standard input.
+        source: Returns the file; called when it is about to be sent.
+    """
+
+    script: str
+    source: Callable[[], Path]
 
 
 @dataclass(frozen=True)
@@ -73,7 +109,7 @@ class Call:
     run: Callable[[], bool]
 
 
-Action: TypeAlias = Command | Reboot | Call
+Action: TypeAlias = Command | Upload | Reboot | Call
 
 Steps: TypeAlias = Generator[Read | tuple[Read, ...] | Note | Action, Any, Any]
 
@@ -157,6 +193,8 @@ def _plain(value: object) -> object:
         return value.hex()
     if isinstance(value, PurePath | Enum):
         return str(value)
+    if isinstance(value, Archive):
+        return value.digest
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Provision
-from tests.fleet import damage_accelerator, damage_base, damage_governor, damage_harden
+from tests.fleet import damage_accelerator, damage_base, damage_governor, damage_harden, damage_runtimes
 from tests.fleet.damage import Damage
 
 pytestmark = pytest.mark.fleet
@@ -18,11 +18,18 @@ DAMAGES = {
     "base": damage_base.DAMAGE,
     "harden": damage_harden.DAMAGE,
     "governor": damage_governor.DAMAGE,
+    "runtimes": damage_runtimes.DAMAGE,
     "accelerator": damage_accelerator.DAMAGE,
 }
 
 #: Roles are damaged on different devices, so that one run of pytest can tell their effects apart.
-DEVICE = {"base": "edge-01", "harden": "edge-02", "governor": "edge-01", "accelerator": "edge-02"}
+DEVICE = {
+    "base": "edge-01",
+    "harden": "edge-02",
+    "governor": "edge-01",
+    "runtimes": "edge-02",
+    "accelerator": "edge-01",
+}
 
 
 def outcomes(report: dict[str, Any]) -> dict[str, str]:

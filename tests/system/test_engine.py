@@ -315,3 +315,61 @@ def test_what_a_crash_of_the_device_left_behind_is_removed(
     left.write_text("half a secr")
     run_job(make_job("demo"))
     assert not left.exists()
+
+
+FOLDER = """
+    import io, pathlib, tarfile
+
+    class Tar:
+        digest, about = "one", "1 MiB of nothing much"
+
+        def __init__(self, root):
+            self.root = pathlib.Path(root)
+
+        def file(self):
+            (self.root / "made").touch()
+            if (self.root / "refuse").exists():
+                raise ops.OperationError("the wheels cannot be fetched")
+            path = self.root / "tar"
+            with tarfile.open(path, "w:gz") as tar:
+                member = tarfile.TarInfo("./content")
+                # Far more than a shell takes as an argument, or SSH in one window; no mark or quote disturbs it.
+                data = bytes(range(256)) * 16384
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            return path
+
+    def image(settings):
+        laid = ops.tree(
+            name="folder", path=settings.root + "/it", archive=Tar(settings.root), finish='echo done >"$new/finished"'
+        )
+        ops.on_change(name="follow", triggers=[laid], command=f"echo ran >> {settings.root}/log")
+"""
+
+
+def test_a_folder_is_sent_in_one_go_and_made_only_when_it_is_needed(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path
+) -> None:
+    role(make_role, FOLDER)
+    target = tmp_path / "target"
+    planned = run_job(make_job("demo", mode=Mode.PLAN)).hosts[0].operations[0]
+    assert [change.what for change in planned.changes] == ["new folder: 1 MiB of nothing much"]
+    assert list(target.iterdir()) == []
+    assert statuses(run_job(make_job("demo"))) == dict.fromkeys(("folder", "follow"), Status.CHANGED)
+    assert (target / "it" / "content").read_bytes() == bytes(range(256)) * 16384
+    assert (target / "it" / "finished").exists()
+    (target / "made").unlink()
+    assert statuses(run_job(make_job("demo"))) == dict.fromkeys(("folder", "follow"), Status.OK)
+    assert not (target / "made").exists()
+    assert (target / "log").read_text() == "ran\n"
+
+
+def test_a_folder_that_cannot_be_made_fails_the_host_and_changes_nothing_there(
+    make_role: MakeRole, make_job: MakeJob, tmp_path: Path
+) -> None:
+    role(make_role, FOLDER)
+    (tmp_path / "target" / "refuse").touch()
+    report = run_job(make_job("demo"))
+    assert report.hosts[0].state is HostState.FAILED
+    assert report.hosts[0].error == "demo: folder: the wheels cannot be fetched"
+    assert not (tmp_path / "target" / "it").exists()

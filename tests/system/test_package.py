@@ -34,7 +34,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_carries_roles_deploys_recipes_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = ["roles/base/checks.py", "roles/harden/settings.py", "deploys/site.py", "images/edge-virt.yaml"]
+    # hatserve's wheel for the devices is made from these.
+    wanted += ["runtimes/arm64-py3.13.lock", "hatserve/pyproject.toml", "hatserve/README.md"]
+    wanted += ["hatserve/src/hatserve/cli/main.py", "hatserve/src/hatserve/py.typed"]
     assert {f"hatfleet/_content/{name}" for name in wanted} | {"hatfleet/py.typed"} <= names
+    assert "hatfleet/runtimes/files/finish.py" in names
+    assert not [name for name in names if name.endswith(".pyc")]
     assert not [name for name in names if name.startswith(("tests/", "roles/", "bench/"))]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hatfleet.fleet.connectors.base import Ended, OnOutput
@@ -18,12 +19,18 @@ class LocalTarget(Target):
 
     def __init__(self, *, live: bool = True) -> None:
         self.scripts: list[str] = []
-        super().__init__(self._run_here, live=live)
+        super().__init__(self._run_here, self._send_here, live=live)
 
     def _run_here(self, script: str, on_output: OnOutput) -> Ended:
         self.scripts.append(script)
         done = subprocess.run(["/bin/sh"], input=script.encode(), capture_output=True, check=False)
         on_output(done.stdout)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def _send_here(self, script: str, file: Path) -> Ended:
+        self.scripts.append(script)
+        with file.open("rb") as handle:
+            done = subprocess.run(["/bin/sh", "-c", script], stdin=handle, capture_output=True, check=False)
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def ask(self, *reads: Read) -> list[Any]:

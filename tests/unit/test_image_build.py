@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,11 @@ from hatfleet.image.recipe import Layout, Recipe, load_recipe
 from hatfleet.image.stages import plan
 from hatfleet.image.store import Store
 from hatfleet.image.wanted import wanted_packages
+from hatfleet.runtimes.lock import Lock as WheelLock
+from hatfleet.runtimes.lock import LockedWheel
+from hatfleet.runtimes.lock import write_lock as write_wheels
+from hatfleet.runtimes.target import Target
+from tests.unit.wheels import use_hatserve
 
 ALL = ["tools", "packages", "bootstrap", "initramfs", "provision", "checks", "system", "boot", "disk", "release"]
 
@@ -74,6 +80,34 @@ def test_a_changed_check_makes_no_other_image(recipe: Recipe, site: Site) -> Non
     make_everything(recipe, site)
     (site.root / "roles" / "paint" / "checks.py").write_text("# changed\n")
     assert would_run(recipe, site) == ["checks"]
+
+
+def test_an_environment_is_a_stage_of_its_own_which_wheels_and_hatserve_run_again(
+    recipe: Recipe, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = use_hatserve(tmp_path, monkeypatch, ["onnxruntime"])
+    monkeypatch.delitem(sys.modules, "roles.paint", raising=False)
+    with (site.root / "roles" / "paint" / "__init__.py").open("a") as handle:
+        handle.write(
+            "from hatfleet.common.site import active_site\nfrom hatfleet.runtimes.environment import declared\n"
+            "from hatfleet.runtimes.target import Target\n"
+            "def environments(settings):\n    return [declared(active_site(), Target(), ['onnx'])]\n"
+        )
+    wheel = LockedWheel("onnxruntime", "1.0", "0" * 64, ("hatserve",))
+    lock = site.root / "runtimes" / "arm64-py3.13.lock"
+    write_wheels(lock, WheelLock(Target(), ("onnxruntime",), (wheel,)))
+    make_everything(recipe, site)
+    after = ["environment-hatserve", *ALL[ALL.index("provision") :]]
+    (source / "src" / "hatserve" / "__init__.py").write_text("changed = True\n")
+    assert would_run(recipe, site) == after
+    make_everything(recipe, site)
+    write_wheels(lock, WheelLock(Target(), ("onnxruntime",), (replace(wheel, version="1.1"),)))
+    assert would_run(recipe, site) == after
+    reasons = {status.name: status.reason for status in build.explain(recipe, site)}
+    assert reasons["environment-hatserve"] == "changed: wheels, wheels and hatserve and how they are put together"
+    use_hatserve(tmp_path, monkeypatch, ["onnxruntime>=2"])
+    with pytest.raises(InputError, match="older than what hatserve requires"):
+        would_run(recipe, site)
 
 
 def test_a_changed_size_is_named(recipe: Recipe, site: Site) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyinfra.api.command import StringCommand
@@ -62,6 +63,18 @@ class StreamConnector(BaseConnector):
 
         Raises:
             OSError: the target cannot be reached any more.
+        """
+        raise NotImplementedError
+
+    def send_file(self, script: str, file: Path) -> Ended:
+        """Run a shell script on the target as root that reads a file of ours, whatever its size.
+
+        Args:
+            script: The script; the file is its standard input.
+            file: The file.
+
+        Raises:
+            OSError: the target cannot be reached any more, or the file cannot be read.
         """
         raise NotImplementedError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -14,7 +16,7 @@ from hatfleet.common.errors import HatfleetError
 from hatfleet.fleet import ssh
 from hatfleet.fleet.connectors.base import Ended, OnOutput, StreamConnector
 from hatfleet.fleet.job import Connection
-from hatfleet.fleet.shell import RemoteShell
+from hatfleet.fleet.shell import RemoteShell, root_shell
 
 #: Arguments that ask for another user than the one the open shell runs as.
 OTHER_USER = ("_sudo_user", "_su_user", "_doas", "_dzdo", "_use_sudo_login", "_preserve_sudo_env", "_sudo_password")
@@ -51,6 +53,18 @@ class NodeConnector(StreamConnector):
             raise OSError("not connected")
         try:
             output = self.shell.run(script, on_output=on_output)
+        except HatfleetError as error:
+            raise OSError(str(error)) from error
+        return Ended(output.rc, output.stdout, output.stderr)
+
+    def send_file(self, script: str, file: Path) -> Ended:
+        """Run a script that reads a file of ours, in a session of its own: the open shell would have to parse it."""
+        if self.client is None:
+            raise OSError("not connected")
+        connection: Connection = self.host.data.hatfleet_connection
+        command = root_shell(f"-c {shlex.quote(script)}", become=connection.become)
+        try:
+            output = ssh.run_command(self.client, command, file.read_bytes())
         except HatfleetError as error:
             raise OSError(str(error)) from error
         return Ended(output.rc, output.stdout, output.stderr)

@@ -52,6 +52,13 @@ class RootfsConnector(StreamConnector):
         on_output(output.stdout)
         return Ended(output.returncode, output.stdout, output.stderr)
 
+    def send_file(self, script: str, file: Path) -> Ended:
+        """Run a script inside that reads a file of ours."""
+        if self.holder is None:
+            raise OSError("not connected")
+        output = self.holder.execute(["/bin/sh", "-c", script], stdin=file.read_bytes())
+        return Ended(output.returncode, output.stdout, output.stderr)
+
     def execute(
         self, command: StringCommand, arguments: dict[str, Any], *, stdin: bytes, timeout_s: float | None
     ) -> Ended:

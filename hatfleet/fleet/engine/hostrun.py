@@ -27,7 +27,7 @@ from hatfleet.fleet.results import (
 )
 from hatfleet.fleet.roles import Half
 from hatfleet.ops.reads import FOLLOW_UPS_FILE, ShellRead
-from hatfleet.ops.steps import Call, Command, Effects, Operation, OperationError, Reboot, Steps
+from hatfleet.ops.steps import Call, Command, Effects, Operation, OperationError, Reboot, Steps, Upload
 
 Emit = Callable[[Event], None]
 
@@ -219,6 +219,10 @@ class HostRun:
                 if isinstance(action, Call):
                     self._run_quietly(self._note(operation))
                     changed |= action.run()
+                elif isinstance(action, Upload):
+                    self._run_quietly(self._note(operation))
+                    self._upload(action)
+                    changed = True
                 elif isinstance(action, Reboot) and self.restart is not None:
                     self.restart(action.limit_s)
                     changed = True
@@ -229,6 +233,12 @@ class HostRun:
         if not changed:
             operation.actions = []
         return Outcome(operation, error, time.monotonic() - started_s)
+
+    def _upload(self, upload: Upload) -> None:
+        ended = self.target.upload(upload.script, upload.source())
+        if ended.status:
+            said = ended.stderr.decode(errors="replace").strip()
+            raise OperationError(said or f"laying it down ended with exit status {ended.status}")
 
     def _run_quietly(self, commands: list[Command]) -> None:
         for command in commands if self.target.live else ():

@@ -156,7 +156,7 @@ class _Way:
         self._state.activate_host(host)
         self._emit(Connected(host=run.job.name))
         live = run.job.rootfs is None
-        run.target = Target(connector.run_script, live=live, trace=self._tracer.of(run.job.name))
+        run.target = Target(connector.run_script, connector.send_file, live=live, trace=self._tracer.of(run.job.name))
         connection = run.job.connection
         file = connection.follow_ups_file if connection else FOLLOW_UPS_FILE
         declaration = Declaration(live=live, before=self._take_foreign, follow_ups_file=file)

@@ -10,6 +10,7 @@ import base64
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hatfleet.fleet.connectors.base import Ended, OnOutput
@@ -19,6 +20,9 @@ from hatfleet.ops.steps import Command, Operation
 
 #: Runs a shell script on the target as root; the second argument is told what it prints, as it comes.
 RunScript = Callable[[str, OnOutput], Ended]
+
+#: The same, for a script that reads a file of ours.
+SendFile = Callable[[str, Path], Ended]
 
 #: Told of every round trip: what it was for, bytes sent and received, seconds.
 Trace = Callable[[str, int, int, float], None]
@@ -38,13 +42,17 @@ class Target:
 
     Args:
         run_script: Runs a script on the target.
+        send_file: Runs a script on the target that reads a file of ours.
         live: Whether it is a running system.
         trace: Told of every round trip.
     """
 
-    def __init__(self, run_script: RunScript, *, live: bool, trace: Trace = lambda *_: None) -> None:
+    def __init__(
+        self, run_script: RunScript, send_file: SendFile, *, live: bool, trace: Trace = lambda *_: None
+    ) -> None:
         self.live = live
         self._run_script = run_script
+        self._send_file = send_file
         self._trace = trace
         self._known: dict[Read, Any] = {}
 
@@ -130,6 +138,17 @@ class Target:
             report(Outcome(operations[follower.done], said or "the shell on the target ended", 0.0))
             return ended
         self._known |= gathering.answers(ended.stdout, mark, said)
+        return ended
+
+    def upload(self, script: str, file: Path) -> Ended:
+        """Run a script that reads a file of ours, and trace it.
+
+        Raises:
+            OSError: the target cannot be reached any more, or the file cannot be read.
+        """
+        start_s = time.monotonic()
+        ended = self._send_file(script, file)
+        self._trace("upload", file.stat().st_size, len(ended.stdout), time.monotonic() - start_s)
         return ended
 
     def forget_everything(self) -> None:
