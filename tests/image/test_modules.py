@@ -136,7 +136,7 @@ def test_the_module_is_for_the_images_kernel_and_can_be_found_by_the_chips_id(wo
     }
     assert found["version"] == "5.1.1\n"
     assert "pci:v00001E60d000045C4" in found["alias"]
-    assert "force_desc_page_size:int" in found["parm"]
+    assert "force_desc_page_size: (int)" in found["parm"]
     assert built_for(module.read_bytes()) == found["vermagic"].split()[0]
     assert str(workshop.folder).encode() not in module.read_bytes()
     sections = subprocess.run(["readelf", "-SW", module], check=True, capture_output=True, text=True).stdout
