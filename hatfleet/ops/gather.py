@@ -19,7 +19,7 @@ from hatfleet.ops.reads import (
     PathRead,
     PathState,
     Read,
-    ShellRead,
+    ScriptRead,
     TextRead,
     UnitRead,
     UnitState,
@@ -84,7 +84,7 @@ class Gathering:
         self._packages = [read for read in unique if isinstance(read, PackagesRead)]
         self._texts = [read for read in unique if isinstance(read, TextRead)]
         self._follow_ups = [read for read in unique if isinstance(read, FollowUpsRead)]
-        self._shells = [read for read in unique if isinstance(read, ShellRead)]
+        self._shells = [read for read in unique if isinstance(read, ScriptRead)]
 
     def script(self, mark: str) -> str:
         """Return the shell script."""

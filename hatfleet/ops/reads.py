@@ -99,7 +99,7 @@ class UnitRead(Read):
 
 
 @dataclass(frozen=True)
-class ShellRead(Read):
+class ScriptRead(Read):
     """What a read-only shell script prints, answered with its lines.
 
     A script that ends with a non-zero status fails the operation; one whose failure is an answer must end with
@@ -107,6 +107,11 @@ class ShellRead(Read):
     """
 
     script: str
+
+
+@dataclass(frozen=True)
+class ShellRead(ScriptRead):
+    """What a script prints of which nothing more is known."""
 
     def depends_on(self, path: str, *, below: bool) -> bool:  # noqa: ARG002
         """Nobody knows what a script reads."""

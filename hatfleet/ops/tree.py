@@ -7,10 +7,11 @@ when a target needs it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from posixpath import dirname
 
 from hatfleet.ops.base import quote
-from hatfleet.ops.reads import ShellRead
+from hatfleet.ops.reads import ScriptRead
 from hatfleet.ops.steps import Archive, Note, Steps, Upload, operation
 
 #: In the folder: digest of the archive, and the fingerprint of what was made of it, a line each.
@@ -23,10 +24,24 @@ _FINGERPRINT = (
 )
 
 
-def read_script(path: str) -> str:
-    """Return the script that prints the lines of a folder's marker, and its fingerprint as it is now."""
-    p = quote(path)
-    return f"if [ -f {p}/{MARKER} ]; then cd {p} && cat {MARKER} && {_FINGERPRINT}; fi"
+@dataclass(frozen=True)
+class TreeRead(ScriptRead):
+    """The lines of a folder's marker, and its fingerprint as it is now; nothing when it has no marker.
+
+    Reading a hundred megabytes takes a moment: it is not done again for changes elsewhere.
+    """
+
+    path: str
+
+    @classmethod
+    def of(cls, path: str) -> TreeRead:
+        """Return the read of a folder."""
+        p = quote(path)
+        return cls(f"if [ -f {p}/{MARKER} ]; then cd {p} && cat {MARKER} && {_FINGERPRINT}; fi", path)
+
+    def depends_on(self, path: str, *, below: bool) -> bool:
+        """Whether it is the folder, something in it, or a folder above it that may be gone."""
+        return path == self.path or path.startswith(f"{self.path}/") or (below and self.path.startswith(f"{path}/"))
 
 
 def mark_script(digest: str) -> str:
@@ -46,7 +61,7 @@ def tree(*, path: str, archive: Archive, finish: str = "true") -> Steps:
         archive: The content; its digest stands for it.
         finish: A script that completes the new folder, in which ``$new`` is where it lies.
     """
-    lines = yield ShellRead(read_script(path))
+    lines = yield TreeRead.of(path)
     if len(lines) == 3 and lines[0] == archive.digest and lines[1] == lines[2]:
         return
     was = "new folder" if not lines else "another version" if lines[0] != archive.digest else "files were changed"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hatfleet.ops import Archive, OperationError, Upload, tree
-from hatfleet.ops.tree import MARKER, mark_script
+from hatfleet.ops import Archive, OperationError, Upload, file, link, packages, tree, user
+from hatfleet.ops.tree import MARKER, TreeRead, mark_script
 from tests.unit.target import LocalTarget, compared, declared
 
 
@@ -168,3 +168,18 @@ def test_nothing_is_made_to_compare_and_the_digest_stands_for_the_content(tmp_pa
         for text in ("one", "one", "two")
     )
     assert one == same != other
+
+
+def test_a_large_folder_is_not_read_again_for_changes_elsewhere() -> None:
+    read = TreeRead.of("/opt/it")
+    elsewhere, inside, above, all_over, accounts = declared(
+        lambda: (
+            file(path="/etc/motd", content=""),
+            file(path="/opt/it/lib/x", content=""),
+            link(path="/opt", target="/srv"),
+            packages(names=["nano"]),
+            user(login="anna"),
+        )
+    )
+    assert [one.may_change(read) for one in (elsewhere, accounts)] == [False, False]
+    assert [one.may_change(read) for one in (inside, above, all_over)] == [True, True, True]
