@@ -35,13 +35,13 @@ def refused(settings):
     return {"other-library": "it is for another chip"}
 """
 
-RECIPE = 'name: tiny\nversion: "1"\nplatform: virt\nsuite: trixie\nroles: [solder]\nsettings: {solder: {root: /a}}\n'
+RECIPE = 'name: tiny\nversion: "1"\nplatform: virt\nsuite: trixie\nroles: [chip]\nsettings: {chip: {root: /a}}\n'
 
 
 @pytest.fixture
 def site(make_role: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder = make_role("solder", ROLE)
+    folder = make_role("chip", ROLE)
     (folder / "images").mkdir()
     return Site(folder)
 
@@ -75,7 +75,7 @@ def test_without_a_driver_there_is_no_compiler(site: Site) -> None:
 
 
 def test_a_package_that_a_role_refuses_ends_the_plan_with_the_reason_and_the_line(site: Site) -> None:
-    with pytest.raises(InputError, match="the role solder refuses the package other-library: it is for") as caught:
+    with pytest.raises(InputError, match="the role chip refuses the package other-library: it is for") as caught:
         plan(recipe(site, "packages: [other-library]\n"), site, build.store(), None)
     assert caught.value.where and caught.value.where.line == 7
 
