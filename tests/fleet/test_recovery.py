@@ -83,7 +83,6 @@ def test_after_a_power_cut_in_mid_apply_the_others_are_done_and_the_next_run_com
     assert on_device(device, f"ls {FILES}").split() == sorted(FILES.split())
     assert on_device(device, "find /etc /usr /var -xdev -name '.hatfleet.????????'") == ""
     assert run_json("apply", "-i", "lab", "-l", device)["hosts"][0]["state"] == "ok"
-    provision("check", "-i", "lab", "-l", device)
 
 
 def test_a_role_may_restart_the_device_and_go_on(applied: tuple[str, ...], tmp_path: Path) -> None:
