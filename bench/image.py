@@ -22,7 +22,7 @@ from bench.tables import print_table
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
 from hatfleet.common.site import Site
-from hatfleet.image.recipe import find_recipe, load_recipe
+from hatfleet.image.recipe import Recipe, find_recipe, load_recipe
 from hatfleet.image.wanted import wanted_packages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,11 +105,8 @@ class Bench:
         return next((self.out / RECIPE).glob(f"{RECIPE}-*{suffix}"))
 
 
-def bare_mmdebstrap(folder: Path) -> float:
+def bare_mmdebstrap(folder: Path, recipe: Recipe, packages: tuple[str, ...]) -> float:
     """Make a root file system of the same packages with nothing but mmdebstrap; return the seconds."""
-    site = Site.find(ROOT)
-    recipe = load_recipe(site, find_recipe(site, RECIPE))
-    packages = wanted_packages(recipe, site)
     say("bare mmdebstrap …")
     started = time.monotonic()
     command = ["mmdebstrap", f"--architectures={recipe.platform.arch}", "--variant=apt", "--dpkgopt=force-unsafe-io"]
@@ -121,17 +118,15 @@ def bare_mmdebstrap(folder: Path) -> float:
     return seconds
 
 
-def mkosi(folder: Path) -> float | None:
+def mkosi(folder: Path, recipe: Recipe, packages: tuple[str, ...]) -> float | None:
     """Have mkosi make a folder of the same packages; return the seconds, or None where it cannot.
 
     Debian 12 has version 14, whose name for arm64 is the kernel's.
     """
-    site = Site.find(ROOT)
-    recipe = load_recipe(site, find_recipe(site, RECIPE))
     place = folder / "mkosi"
     place.mkdir()
     command = ["mkosi", "--distribution=debian", f"--release={recipe.suite.name}", "--architecture=aarch64"]
-    command += ["--format=directory", *(f"--package={name}" for name in wanted_packages(recipe, site)), "build"]
+    command += ["--format=directory", *(f"--package={name}" for name in packages), "build"]
     say("mkosi …")
     started = time.monotonic()
     try:
@@ -162,19 +157,22 @@ def main() -> bool:
     parser = argparse.ArgumentParser(prog="python -m bench.image", description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="print the tables as they stand in docs/benchmarks.md")
     markdown = parser.parse_args().markdown
+    site = Site.find(ROOT)
+    recipe = load_recipe(site, find_recipe(site, RECIPE))
+    packages = wanted_packages(recipe, site)
     with scratch("image") as folder:
         bench = Bench(folder)
         cold = bench.build("cold, empty cache")
-        bare_s = bare_mmdebstrap(folder)
-        mkosi_s = mkosi(folder)
+        bare_s = bare_mmdebstrap(folder, recipe, packages)
+        mkosi_s = mkosi(folder, recipe, packages)
         nothing = bench.build("nothing changed")
         with (bench.site / "roles" / TEMPLATE).open("a") as template:
             template.write("# a comment\n")
         changed = bench.build("one template of a role changed")
         system = folder / "before.img"
         shutil.copy(bench.artefact(".system.img"), system)
-        recipe = bench.site / "images" / f"{RECIPE}.yaml"
-        recipe.write_text(recipe.read_text() + f"packages: [{SMALL_PACKAGE}]\n")
+        file = bench.site / "images" / f"{RECIPE}.yaml"
+        file.write_text(file.read_text() + f"packages: [{SMALL_PACKAGE}]\n")
         bench.build(f"one small package more ({SMALL_PACKAGE})")
         share = changed_share(system, bench.artefact(".system.img"))
         sizes = {

@@ -19,7 +19,7 @@ from hatfleet.image.gate import REJECTED, recipe_facts
 from hatfleet.image.lock import read_lock
 from hatfleet.image.provision import read_gate
 from hatfleet.image.recipe import Recipe, find_recipe, load_recipe
-from hatfleet.image.release.manifest import MANIFEST
+from hatfleet.image.release.manifest import MANIFEST, load_manifest
 from hatfleet.image.stages import plan
 
 #: The report, among the artefacts of a refused image.
@@ -75,7 +75,7 @@ def accept(
         HatfleetError: something could not be judged.
     """
     recipe = candidate.recipe
-    offline = _judged(recipe, site)
+    offline = _judged(candidate, site)
     booted, reason = None, ""
     if not boot:
         reason = "it was not wanted"
@@ -102,17 +102,18 @@ def refuse(candidate: Candidate, acceptance: Acceptance) -> Path:
     return folder.rename(kept)
 
 
-def _judged(recipe: Recipe, site: Site) -> Offline:
-    """Return what the build found in the root file system that the recipe's image was made from.
+def _judged(candidate: Candidate, site: Site) -> Offline:
+    """Return what the build found in the root file system that the image was made from.
 
     Raises:
-        InputError: the newest build is of other inputs.
+        InputError: the image was made from other inputs, or what its build found is not kept any more.
     """
-    outputs = store()
+    recipe, outputs = candidate.recipe, store()
     built = plan(recipe, site, outputs, read_lock(recipe.file))
-    if not all(outputs.has(name, built.key(name)) for name in ("provision", "checks")):
+    ours = load_manifest(candidate.image.parent / MANIFEST).build == built.key("release")
+    if not ours or not all(outputs.has(name, built.key(name)) for name in ("provision", "checks")):
         raise InputError(
-            f"the image of {recipe.name} was not built from the recipe and roles as they are now",
+            f"{candidate.image.name} was not built from the recipe and roles as they are now",
             hint=f"build it again: provision image build {recipe.name}",
         )
     listing = list_controls(site, [role.name for role in recipe.roles])

@@ -64,6 +64,8 @@ class HostJob(Message):
     name: str
     connection: Connection | None = None
     rootfs: Path | None = None
+    rootfs_epoch_s: int | None = None
+    """What programs in the root file system write down as today, seconds since 1970; None: the builder's clock."""
     roles: tuple[RoleRun, ...]
 
 

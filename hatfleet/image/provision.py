@@ -173,7 +173,7 @@ def run_roles(root: Path, recipe: Recipe, site: Path, log: Path, progress: Calla
         if isinstance(event, OpStarted):
             progress(f"{event.role}: {event.name}")
 
-    host = HostJob(name=recipe.name, rootfs=root, roles=recipe.roles)
+    host = HostJob(name=recipe.name, rootfs=root, rootfs_epoch_s=recipe.suite.epoch_s, roles=recipe.roles)
     report = run_job(Job(mode=Mode.APPLY, site=site, halves=(Half.IMAGE,), hosts=(host,)), follow)
     result = report.hosts[0]
     with log.open("a") as handle:

@@ -46,10 +46,10 @@ def test_an_apply_with_nothing_to_do_takes_few_commands(
 
 def test_runs_that_are_cut_off_lose_nothing(applied: tuple[str, ...], tmp_path: Path) -> None:
     """A few instants here; python -m bench.faults has fifty (docs/benchmarks.md)."""
-    command = [sys.executable, "-m", "bench.faults", "-i", "lab", "-l", applied[0], "--instants", "6", "--seed", "3"]
+    command = [sys.executable, "-m", "bench.faults", "-i", "lab", "-l", applied[0], "--instants", "4", "--seed", "3"]
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr.count("nothing lost") + done.stdout.count("nothing lost") == 6
+    assert done.stderr.count("nothing lost") + done.stdout.count("nothing lost") == 4
 
 
 def test_after_a_power_cut_in_mid_apply_the_others_are_done_and_the_next_run_completes(
@@ -72,7 +72,7 @@ def test_after_a_power_cut_in_mid_apply_the_others_are_done_and_the_next_run_com
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (1, 3), errors
 
-    off = run_json("apply", "-i", "lab", expect=3)
+    off = run_json("apply", "-i", "lab", "-r", "governor", expect=3)
     assert {host["name"]: host["state"] for host in off["hosts"]} == {applied[0]: "ok", device: "unreachable"}
     checked = run_json("check", "-i", "lab", "-r", "governor", expect=3)
     assert {host["name"]: host["outcome"] for host in checked["hosts"]}[device] == "unreachable"
@@ -83,7 +83,6 @@ def test_after_a_power_cut_in_mid_apply_the_others_are_done_and_the_next_run_com
     assert on_device(device, f"ls {FILES}").split() == sorted(FILES.split())
     assert on_device(device, "find /etc /usr /var -xdev -name '.hatfleet.????????'") == ""
     assert run_json("apply", "-i", "lab", "-l", device)["hosts"][0]["state"] == "ok"
-    provision("check", "-i", "lab", "-l", device)
 
 
 def test_a_role_may_restart_the_device_and_go_on(applied: tuple[str, ...], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hatfleet.image.recipe import Recipe
 from hatfleet.image.release.manifest import Manifest
 from tests.image.conftest import STATE
 
@@ -29,6 +30,13 @@ def test_nobody_has_a_password(sealed_root: Path) -> None:
     groups = [line.split(":")[1] for line in (sealed_root / "etc/gshadow").read_text().splitlines()]
     # No account is without a lock, and behind no lock is a hash.
     assert {*accounts.values(), *groups} <= {"*", "!", "!*", "!!"}, (accounts, groups)
+
+
+def test_no_account_tells_the_day_of_the_build(sealed_root: Path, recipe: Recipe) -> None:
+    """The image would be another one tomorrow."""
+    lines = (sealed_root / "etc/shadow").read_text().splitlines()
+    days = {name: int(changed) for name, _, changed, *_ in (line.split(":") for line in lines)}
+    assert set(days.values()) == {recipe.suite.epoch_s // 86400}, days
 
 
 def test_nothing_is_the_same_on_two_devices(sealed_root: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hatfleet.acceptance.accept import Candidate, accept
 from hatfleet.common.errors import InputError
 from hatfleet.common.site import Site
 from hatfleet.image import build, cache
@@ -16,6 +17,7 @@ from hatfleet.image.bootstage import require_room
 from hatfleet.image.lock import Lock, LockedPackage
 from hatfleet.image.machine import host_arch
 from hatfleet.image.recipe import Layout, Recipe, load_recipe
+from hatfleet.image.release.manifest import MANIFEST, Kind
 from hatfleet.image.stages import plan
 from hatfleet.image.store import Store
 from hatfleet.image.wanted import wanted_packages
@@ -23,6 +25,7 @@ from hatfleet.runtimes.lock import Lock as WheelLock
 from hatfleet.runtimes.lock import LockedWheel
 from hatfleet.runtimes.lock import write_lock as write_wheels
 from hatfleet.runtimes.target import Target
+from tests.release_folder import describe
 from tests.unit.wheels import use_hatserve
 
 ALL = ["tools", "packages", "bootstrap", "initramfs", "provision", "checks", "system", "boot", "disk", "release"]
@@ -170,3 +173,17 @@ def test_a_stage_output_needs_its_whole_chain(recipe: Recipe, site: Site, tmp_pa
     stages = plan(recipe, site, Store(tmp_path), None).stages
     assert len({stage.key for stage in stages}) == len(ALL)
     assert [stage.name for stage in stages] == ALL
+
+
+def test_another_builds_image_is_not_accepted_for_what_this_one_found(
+    recipe: Recipe, site: Site, tmp_path: Path
+) -> None:
+    make_everything(recipe, site)
+    folder = tmp_path / "out" / "tiny"
+    folder.mkdir(parents=True)
+    for kind in Kind:
+        (folder / kind.of("tiny", "1.0")).write_text(kind.name)
+    another = describe(folder, "mbr", "ab" * 32, {"a": "quiet", "b": "quiet"})
+    (folder / MANIFEST).write_text(another.text())
+    with pytest.raises(InputError, match="was not built from the recipe and roles as they are now"):
+        accept(Candidate(recipe, folder / "tiny-1.0.img"), site, boot=False)

@@ -25,7 +25,7 @@ from hatfleet.common.run import require_tool
 #: against 0.6 s for deb-systemd-helper). This one has what Debian's arm64 requires.
 EMULATED_CPU = "cortex-a72"
 
-#: The whole environment of every command inside.
+#: The environment of every command inside; a holder may add the day.
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -99,6 +99,8 @@ class Holder:
 
     Args:
         root: The root file system, a folder that belongs to root.
+        epoch_s: What programs write down as today, seconds since 1970 (SOURCE_DATE_EPOCH: useradd and usermod put the
+            day of an account's last change into /etc/shadow). None: they look at the clock.
 
     Raises:
         InputError: on start, when we are not root.
@@ -107,6 +109,7 @@ class Holder:
     """
 
     root: Path
+    epoch_s: int | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _made_policy: bool = field(default=False, init=False)
 
@@ -161,7 +164,7 @@ class Holder:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT if self.epoch_s is None else {**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(self.epoch_s)},
             cwd="/",
             process_group=0,
         )

@@ -20,7 +20,10 @@ from hatfleet.fleet.connectors.holder import Holder
 
 
 class RootfsConnector(StreamConnector):
-    """Runs commands in the root file system that the host data ``hatfleet_rootfs`` names, an absolute path."""
+    """Runs commands in the root file system that the host data ``hatfleet_rootfs`` names, an absolute path.
+
+    ``hatfleet_epoch_s`` is the day that they take for today, see :class:`Holder`; without it they look at the clock.
+    """
 
     holder: Holder | None = None
 
@@ -29,7 +32,7 @@ class RootfsConnector(StreamConnector):
         path = Path(self.host.data.hatfleet_rootfs)
         if not path.is_absolute():
             raise ConnectError(f"host data hatfleet_rootfs must be an absolute path, not {str(path)!r}")
-        holder = Holder(path)
+        holder = Holder(path, self.host.data.get("hatfleet_epoch_s"))
         try:
             holder.start()
         except (HatfleetError, OSError) as error:

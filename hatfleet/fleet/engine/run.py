@@ -97,7 +97,7 @@ def _host_data(host: HostJob, jumps: Jumps) -> dict[str, Any]:
     if host.connection is not None:
         become = host.connection.become
         return {"hatfleet_connection": host.connection, "hatfleet_jumps": jumps, "_sudo": become}
-    return {"hatfleet_rootfs": str(host.rootfs)}
+    return {"hatfleet_rootfs": str(host.rootfs), "hatfleet_epoch_s": host.rootfs_epoch_s}
 
 
 @dataclass(frozen=True)
