@@ -96,6 +96,8 @@ def seal(root: Path, *, state: Sequence[str], layout: DiskLayout) -> None:
     tree.put(root, "usr/lib/udev/rules.d/80-hatfleet-slots.rules", slot_rules(layout))
     tree.put(root, "usr/lib/systemd/system/boot-firmware.mount", _BOOT_MOUNT)
     tree.put_link(root, "usr/lib/systemd/system/local-fs.target.wants/boot-firmware.mount", "../boot-firmware.mount")
+    # The id is a file of the state, mounted: systemd takes that for an id of this boot only, and fails to keep it.
+    tree.put_link(root, "etc/systemd/system/systemd-machine-id-commit.service", "/dev/null")
     for script in SCRIPTS:
         file = Path(__file__).parent / script
         tree.put(root, f"usr/lib/hatfleet/{file.name}", file.read_text(), mode=0o755)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from hatfleet.compliance import agree, control, none_of, words
@@ -28,6 +29,34 @@ def test_rights(host: Any, settings: Any) -> None:
 #: All file systems that lie on a disk, each searched once; the root, too, where it is an overlay over one.
 FIND_ROOTS = "$({ echo /; findmnt --real -rno TARGET; } | sort -u)"
 
+#: What is looked for, by the word that find(1) prints before the path. The last says that the search worked.
+SETID, WRITABLE, STRAY, SEEN = "setid", "writable", "stray", "seen"
+
+
+@functools.cache
+def searched(host: Any) -> dict[str, list[str]]:
+    """Return what one walk through all files found, paths by word: two would cost twice the time.
+
+    Owners are compared with the numbers of all accounts and groups: -nouser asks for the name of every single file.
+    """
+    known = [
+        " -o ".join(f"{option} {number}" for number in host.check_output(f"getent {file} | cut -d: -f3").split())
+        for option, file in (("-uid", "passwd"), ("-gid", "group"))
+    ]
+    conditions = {
+        SETID: "-type f -perm /6000",
+        WRITABLE: r"-type f -perm -0002 -o -type d -perm -0002 ! -perm -1000",
+        STRAY: rf"! \( {known[0]} \) -o ! \( {known[1]} \)",
+        SEEN: "-path /etc/passwd",
+    }
+    each = " , ".join(rf"\( \( {test} \) -printf '{word} %p\n' \)" for word, test in conditions.items())
+    found: dict[str, list[str]] = {word: [] for word in conditions}
+    for line in host.check_output(f"find {FIND_ROOTS} -xdev {each} 2>/dev/null || true").splitlines():
+        word, _, path = line.partition(" ")
+        found.setdefault(word, []).append(path)
+    assert found[SEEN] == ["/etc/passwd"], "the search did not come to /etc/passwd: it did not work"
+    return found
+
 
 @control(
     "HF-HARDEN-061",
@@ -35,7 +64,7 @@ FIND_ROOTS = "$({ echo /; findmnt --real -rno TARGET; } | sort -u)"
     refs=[f"{CIS} 7.1.13", "dev-sec linux-baseline os-06", f"{ETSI} 5.6-7"],
 )
 def test_setid(host: Any, settings: Any) -> None:
-    found = host.run(f"find {FIND_ROOTS} -xdev -type f -perm /6000 2>/dev/null").stdout.splitlines()
+    found = searched(host)[SETID]
     assert "/usr/bin/sudo" in found, "the search found not even sudo: it did not work"
     none_of(set(found) - set(settings.files.setid_allowed), "set-user-id or set-group-id programs not allowed")
 
@@ -46,8 +75,5 @@ def test_setid(host: Any, settings: Any) -> None:
     refs=[f"{CIS} 7.1.11", f"{CIS} 7.1.12"],
 )
 def test_world_writable(host: Any) -> None:
-    condition = r"\( -type f -perm -0002 -o -type d -perm -0002 ! -perm -1000 -o -nouser -o -nogroup \)"
-    done = r"-path /etc/passwd -printf '=\n'"
-    found = host.run(rf"find {FIND_ROOTS} -xdev \( {condition} -print , {done} \)").stdout.splitlines()
-    assert "=" in found, "the search did not come to /etc/passwd: it did not work"
-    none_of(set(found) - {"="}, "writable by everybody, or without owner")
+    found = searched(host)
+    none_of({*found[WRITABLE], *found[STRAY]}, "writable by everybody, or without owner")

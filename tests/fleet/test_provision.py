@@ -28,6 +28,10 @@ def test_the_image_passes_its_checks_before_any_apply(
     assert bad.keys() == {"HF-BASE-001", "HF-BASE-002"}, bad
 
 
+def test_nothing_failed_at_the_first_boot(lab_devices: tuple[str, ...], on_device: Callable[..., str]) -> None:
+    assert on_device(lab_devices[0], "systemctl --failed --no-legend --plain") == ""
+
+
 def test_plan_changes_nothing(lab_devices: tuple[str, ...], run_json: Callable[..., Any]) -> None:
     first, second = run_json("plan", "-i", "lab"), run_json("plan", "-i", "lab")
     assert [host["operations"] for host in first["hosts"]] == [host["operations"] for host in second["hosts"]]
