@@ -47,5 +47,11 @@ fi
 
 line="hatfleet-hostkey: $public"
 printf '%s\n' "$line"
-# A machine without a console must still come up.
-printf '%s\n' "$line" 2>/dev/null >"$console" || echo "hatfleet-hostkey: cannot write to $console" >&2
+# Three times, because the kernel may print a message into the middle of a line, which nobody can then read: it does
+# when it finds a network, which is at about this time. A machine without a console must still come up.
+{
+	for pause in 0 0.3 0.3; do
+		sleep "$pause"
+		printf '%s\n' "$line"
+	done
+} 2>/dev/null >"$console" || echo "hatfleet-hostkey: cannot write to $console" >&2
