@@ -24,7 +24,8 @@ from hatfleet.image.packages import read_contents
 from hatfleet.image.recipe import load_recipe
 from hatfleet.image.release.manifest import MANIFEST, Manifest, load_manifest
 from hatfleet.image.stage import Stage, Workplace
-from hatfleet.image.stages import DISK_IMAGE, DISK_SHA256, Plan, plan
+from hatfleet.image.stagemaker import DISK_IMAGE, DISK_SHA256
+from hatfleet.image.stages import Plan, plan
 from hatfleet.image.store import Store
 from hatfleet.image.system import SYSTEM_IMAGE
 from hatfleet.image.userns import NAMESPACES
