@@ -1,7 +1,7 @@
 """A loopback SSH server for fast tests of our side of the connection.
 
 It is a test double of sshd: real SSH on a real socket, but it runs every command with the local ``sh`` as the
-user of the test. Booted devices with Debian's own sshd are in tests/fleet.
+user of the test. Booted devices with Debian's own sshd are in tests/fleet and tests/device.
 """
 
 from __future__ import annotations

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.booted import json_of, on_devices
 from tests.conftest import Provision
 
 DEVICES = ("edge-01", "edge-02")
-
-
-def listed(provision: Provision) -> dict[str, dict[str, str]]:
-    """Return what is known of each device of the lab, by name."""
-    return {row["name"]: row for row in json.loads(provision("lab", "list", "--json").stdout)}
 
 
 @pytest.fixture(scope="session")
@@ -37,23 +32,12 @@ def applied(provision: Provision, lab_devices: tuple[str, ...]) -> tuple[str, ..
 
 
 @pytest.fixture(scope="session")
-def on_device(provision: Provision, lab_devices: tuple[str, ...]) -> Callable[..., str]:
+def on_device(provision: Provision) -> Callable[..., str]:
     """Run a shell script as root on a device and return what it printed."""
-
-    def run(device: str, script: str, *, expect: int | None = 0) -> str:
-        import shlex
-
-        return provision("lab", "ssh", device, "--", "sudo", "sh", "-c", shlex.quote(script), expect=expect).stdout
-
-    return run
+    return on_devices(provision)
 
 
 @pytest.fixture(scope="session")
 def run_json(provision: Provision) -> Callable[..., Any]:
-    """Run a provision command with --json and return its output, decoded; of apply the last line, the report."""
-
-    def run(*arguments: str, expect: int | None = 0) -> Any:
-        output = provision(*arguments, "--json", expect=expect).stdout
-        return json.loads(output.splitlines()[-1] if arguments[0] == "apply" else output)
-
-    return run
+    """Run a provision command with --json and return its output, decoded."""
+    return json_of(provision)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hatfleet.common.paths import cache_dir
-from tests.conftest import Provision
-from tests.fleet.conftest import listed
+from tests.booted import listed
+from tests.conftest import STATE, Provision
 from tests.unit.lab_tiny import some_key
 
 pytestmark = pytest.mark.fleet
 
-LAB = cache_dir() / "tests" / "hatfleet" / "lab"
+LAB = STATE / "hatfleet" / "lab"
 
 
 def test_devices_are_listed_as_running(provision: Provision, lab_devices: tuple[str, ...]) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from hatfleet.common.paths import cache_dir
-from tests.conftest import ROOT, Provision
+from tests.conftest import ROOT, STATE, Provision
 
 pytestmark = pytest.mark.fleet
 
@@ -78,7 +77,7 @@ def test_interrupted_apply_says_so_and_the_next_one_works(
     applied: tuple[str, ...], run_json: Callable[..., Any], on_device: Callable[..., str]
 ) -> None:
     on_device(applied[0], "rm -f /etc/sysctl.d/90-hatfleet.conf /etc/locale.conf")
-    environment = {**os.environ, "XDG_STATE_HOME": str(cache_dir() / "tests")}
+    environment = {**os.environ, "XDG_STATE_HOME": str(STATE)}
     target = ("apply", "-i", "lab", "-l", applied[0], "-r", "base,harden")
     command = [str(Path(sys.executable).parent / "provision"), *target, "--json"]
     process = subprocess.Popen(

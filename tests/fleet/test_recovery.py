@@ -12,18 +12,17 @@ from typing import Any
 
 import pytest
 
-from hatfleet.common.paths import cache_dir
 from hatfleet.common.site import Site
 from hatfleet.fleet.inventory.load import load_inventory
 from hatfleet.fleet.job import HostJob, Job, Mode, RoleRun
 from hatfleet.fleet.resolve import resolve_connection
 from hatfleet.fleet.results import HostState, Status
 from hatfleet.fleet.runner import run_job
-from tests.conftest import ROOT, Provision
+from tests.conftest import ROOT, STATE, Provision
 
 pytestmark = pytest.mark.fleet
 
-ENVIRONMENT = {**os.environ, "XDG_STATE_HOME": str(cache_dir() / "tests")}
+ENVIRONMENT = {**os.environ, "XDG_STATE_HOME": str(STATE)}
 PROVISION = str(Path(sys.executable).parent / "provision")
 
 #: What the damage takes away: files of three roles, one of them a unit's, one followed by a restart.
@@ -98,7 +97,7 @@ def test_a_role_may_restart_the_device_and_go_on(applied: tuple[str, ...], tmp_p
         "    ops.reboot(name='restart', triggers=[first])\n"
         "    ops.file(name='after', path='/var/lib/hatfleet-restart/b', content=settings.word)\n"
     )
-    inventory = load_inventory([cache_dir() / "tests" / "hatfleet" / "lab" / "inventory" / "hosts.yaml"])
+    inventory = load_inventory([STATE / "hatfleet" / "lab" / "inventory" / "hosts.yaml"])
     host = inventory.hosts[applied[1]]
     connection = resolve_connection(Site.find(ROOT), host, inventory.variables(host.name))
     run = RoleRun(name="restarts", settings={"word": "one"})

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from hatfleet.common.paths import cache_dir
 from hatfleet.common.site import Site
 from hatfleet.image import tree
 from hatfleet.image.bootstrap import ARCHIVE
@@ -20,9 +19,7 @@ from hatfleet.image.recipe import Recipe, find_recipe, load_recipe
 from hatfleet.image.release.manifest import MANIFEST, Kind, Manifest, load_manifest
 from hatfleet.image.stages import Plan, plan
 from hatfleet.image.tools import Tools
-
-#: Where the fixture ``provision`` keeps its state: the lab key that the image lets in lies there.
-STATE = cache_dir() / "tests"
+from tests.conftest import STATE
 
 
 @pytest.fixture

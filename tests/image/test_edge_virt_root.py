@@ -12,7 +12,7 @@ import pytest
 
 from hatfleet.image.recipe import Recipe
 from hatfleet.image.release.manifest import Manifest
-from tests.image.conftest import STATE
+from tests.conftest import STATE
 
 pytestmark = pytest.mark.image
 

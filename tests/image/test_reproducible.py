@@ -30,8 +30,7 @@ from hatfleet.image.store import Store
 from hatfleet.image.system import SYSTEM_IMAGE
 from hatfleet.image.userns import NAMESPACES
 from hatfleet.image.wanted import wanted_packages
-from tests.conftest import ROOT
-from tests.image.conftest import STATE
+from tests.conftest import ROOT, STATE
 from tests.image.tiny import copy_output
 
 pytestmark = pytest.mark.image
@@ -178,7 +177,9 @@ def test_without_root_the_same_image_comes_out(
     home = builder.home
     for name in FOLDERS:
         shutil.copytree(ROOT / name, home / "site" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(STATE / "hatfleet" / "lab", home / "state" / "hatfleet" / "lab")
+    key = home / "state" / "hatfleet" / "lab" / "id_ed25519"
+    key.parent.mkdir(parents=True)
+    shutil.copy2(STATE / "hatfleet" / "lab" / "id_ed25519", key)
     site = Site(home / "site")
     recipe = load_recipe(site, home / "site" / "images" / "edge-virt.yaml")
     locked = lock.Lock(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ UNUSED_FILE = "/usr/share/common-licenses/GPL-3"
 
 @pytest.fixture(scope="module")
 def device(provision: Provision, edge_virt_image: Path) -> Iterator[str]:
-    """The device; the others are taken down: two processors emulate three devices badly."""
+    """The device; the one before is taken down: two processors emulate many devices badly."""
     provision("lab", "down", "--all", expect=None)
     provision("lab", "up", "-n", "1", "--name", "sealed", "--cpus", "2", "--image", str(edge_virt_image))
     yield NAME
@@ -37,15 +38,9 @@ def device(provision: Provision, edge_virt_image: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def on(provision: Provision, device: str) -> Callable[..., str]:
+def on(device: str, on_device: Callable[..., str]) -> Callable[..., str]:
     """Run a shell script as root on the device and return what it printed."""
-
-    def run(script: str, *, expect: int | None = 0) -> str:
-        import shlex
-
-        return provision("lab", "ssh", device, "--", "sudo", "sh", "-c", shlex.quote(script), expect=expect).stdout
-
-    return run
+    return partial(on_device, device)
 
 
 def console(provision: Provision) -> list[str]:

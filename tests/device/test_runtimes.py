@@ -32,9 +32,7 @@ def models() -> Path:
 
 
 @pytest.fixture(scope="module")
-def send(
-    provision: Provision, applied: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., str]:
+def send(provision: Provision, applied: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Copy a file, or an array as a .npy file, to the device; return where it is there."""
     local = tmp_path_factory.mktemp("send")
 
@@ -44,7 +42,7 @@ def send(
             np.save(source, content, allow_pickle=False)
         there = f"{FOLDER}/{name}"
         script = f"mkdir -p {FOLDER} && cat > {shlex.quote(there)}"
-        provision("lab", "ssh", applied[0], "--", script, stdin=source)
+        provision("lab", "ssh", applied, "--", script, stdin=source)
         return there
 
     return copy
@@ -52,7 +50,7 @@ def send(
 
 @pytest.fixture(scope="module")
 def ran(
-    applied: tuple[str, ...], on_device: Callable[..., str], send: Callable[..., str], models: Path
+    applied: str, on_device: Callable[..., str], send: Callable[..., str], models: Path
 ) -> Callable[[str], tuple[Any, dict[str, np.ndarray]]]:
     """Run a case on the device; return what hatserve told and the outputs."""
 
@@ -62,8 +60,8 @@ def ran(
         for number, (tensor, value) in enumerate(case.inputs(models).items()):
             words += ["--input", f"{tensor}={send(f'{name}-{number}.npy', value)}"]
         words += ["--output-dir", f"{FOLDER}/{name}"]
-        report = json.loads(on_device(applied[0], shlex.join(words)))
-        texts = {one["name"]: on_device(applied[0], f"base64 {shlex.quote(one['file'])}") for one in report["outputs"]}
+        report = json.loads(on_device(applied, shlex.join(words)))
+        texts = {one["name"]: on_device(applied, f"base64 {shlex.quote(one['file'])}") for one in report["outputs"]}
         return report, {tensor: np.load(io.BytesIO(base64.b64decode(text))) for tensor, text in texts.items()}
 
     return run
@@ -81,10 +79,10 @@ def test_a_device_agrees_with_the_host(
 
 
 def test_what_is_no_model_is_refused_there_too(
-    applied: tuple[str, ...], on_device: Callable[..., str], send: Callable[..., str], tmp_path: Path
+    applied: str, on_device: Callable[..., str], send: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "cut.onnx").write_bytes(b"\x08\x08 cut")
     there = send("cut.onnx", tmp_path / "cut.onnx")
-    said = on_device(applied[0], f"{HATSERVE} run {there} 2>&1", expect=1)
+    said = on_device(applied, f"{HATSERVE} run {there} 2>&1", expect=1)
     assert "this is no ONNX model that onnxruntime can run" in said
     assert "Traceback" not in said

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.booted import listed
 from tests.conftest import Provision
-from tests.fleet.conftest import listed
 
 pytestmark = pytest.mark.fleet
 
@@ -21,11 +21,6 @@ BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 #: A reset, a boot that may fail after thirty seconds, and another boot, on a busy machine.
 PATIENCE_S = 900.0
-
-
-@pytest.fixture
-def device(lab_devices: tuple[str, ...]) -> str:
-    return lab_devices[1]
 
 
 def bootloader(on_device: Callable[..., str], name: str) -> dict[str, int]:
