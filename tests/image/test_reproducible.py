@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hatfleet.common.paths import cache_dir
 from hatfleet.common.site import Site
 from hatfleet.image import lock
 from hatfleet.image.bootstrap import ARCHIVE
@@ -36,13 +37,14 @@ from tests.image.tiny import copy_output
 pytestmark = pytest.mark.image
 
 #: What a builder's site and program consist of.
-FOLDERS = ("deploys", "hatfleet", "images", "inventory", "keys", "roles")
+FOLDERS = ("deploys", "hatfleet", "hatserve", "images", "inventory", "keys", "roles", "runtimes")
 
 #: Where to look first when two images differ: the outputs that go into the disk, in the order in which they are made.
 OUTPUTS = (
     ("bootstrap", ARCHIVE),
     ("provision", ARCHIVE),
     ("initramfs", "boot/initrd.img"),
+    ("environment-hatserve", ARCHIVE),
     ("system", SYSTEM_IMAGE),
     ("boot", "boot.vfat"),
     ("disk", DISK_IMAGE),
@@ -177,6 +179,7 @@ def test_without_root_the_same_image_comes_out(
     home = builder.home
     for name in FOLDERS:
         shutil.copytree(ROOT / name, home / "site" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(cache_dir() / "wheels", home / "cache" / "hatfleet" / "wheels")
     key = home / "state" / "hatfleet" / "lab" / "id_ed25519"
     key.parent.mkdir(parents=True)
     shutil.copy2(STATE / "hatfleet" / "lab" / "id_ed25519", key)
