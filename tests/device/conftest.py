@@ -31,7 +31,7 @@ def provision() -> Provision:
     return command_line(STATE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def device(provision: Provision, edge_lab_image: Path) -> Iterator[str]:
     """A device whose root file system can be written to."""
     provision("lab", "down", "--all", expect=None)
@@ -40,7 +40,7 @@ def device(provision: Provision, edge_lab_image: Path) -> Iterator[str]:
     provision("lab", "down", "--all", expect=None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def applied(provision: Provision, device: str) -> str:
     """The device, after a first apply."""
     provision("apply", "-i", "lab")

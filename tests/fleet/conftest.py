@@ -1,4 +1,4 @@
-"""Two virtual devices, booted once for the whole run; what is written to them stays, as on a Raspberry Pi OS."""
+"""Two virtual devices, booted once for this folder; what is written to them stays, as on a Raspberry Pi OS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import Provision
 DEVICES = ("edge-01", "edge-02")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab_devices(provision: Provision, edge_lab_image: Path) -> Iterator[tuple[str, ...]]:
     """Boot the devices, apply once, and take them down at the end."""
     provision("lab", "down", "--all", expect=None)
@@ -24,7 +24,7 @@ def lab_devices(provision: Provision, edge_lab_image: Path) -> Iterator[tuple[st
     provision("lab", "down", "--all", expect=None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def applied(provision: Provision, lab_devices: tuple[str, ...]) -> tuple[str, ...]:
     """The devices, after a first apply."""
     provision("apply", "-i", "lab")
