@@ -13,8 +13,10 @@ class Damage:
         name: What is broken, for people.
         command: Run as root on the device by ``sh -c``; ``provision apply`` must be able to repair it.
         controls: Ids of the controls that must fail then.
+        last: Done after all others, of whatever role: the SSH daemon does not read its settings again after it.
     """
 
     name: str
     command: str
     controls: tuple[str, ...]
+    last: bool = False

@@ -52,7 +52,9 @@ DAMAGE: tuple[Damage, ...] = (
     Damage("the journal has no limits", "rm /etc/systemd/journald.conf.d/zz-hatfleet.conf", ("HF-BASE-017",)),
     Damage("packages may come from anywhere", ": >/etc/apt/preferences.d/90-hatfleet.pref", ("HF-BASE-020",)),
     Damage("no SSH server after a reboot", "systemctl disable ssh.service", ("HF-BASE-022",)),
-    Damage("everybody can read the SSH host key", "chmod 644 /etc/ssh/ssh_host_ed25519_key", ("HF-BASE-023",)),
+    Damage(
+        "everybody can read the SSH host key", "chmod 644 /etc/ssh/ssh_host_ed25519_key", ("HF-BASE-023",), last=True
+    ),
     Damage(
         "a drop-in changes the host key service",
         "mkdir -p /etc/systemd/system/hatfleet-hostkey.service.d && "

@@ -53,7 +53,8 @@ def test_damage_is_found_named_and_repaired(
     applied: tuple[str, ...], good: dict[str, Any], run_json: Callable[..., Any], on_device: Callable[..., str]
 ) -> None:
     """Everything at once: a check costs the better part of a minute on an emulated device."""
-    device, damages = applied[1], [damage for role in DAMAGES.values() for damage in role]
+    device = applied[1]
+    damages = sorted((damage for role in DAMAGES.values() for damage in role), key=lambda damage: damage.last)
     target = ("-i", "lab", "-l", device)
     assert not_good(good) == {}, "the device must be good before it is damaged"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import hashlib
 import io
 import json
@@ -293,8 +294,20 @@ def test_imager_is_told_the_truth(edge_virt_image: Path, manifest: Manifest) -> 
     assert (edge_virt_image.parent / entry["bmap_url"]).is_file()
 
 
-def test_the_bills_of_materials_are_valid_and_name_every_package(artefact: Artefacts, manifest: Manifest) -> None:
-    wanted = {(one.name, one.version) for one in manifest.packages}
+def python_packages(root: Path) -> set[tuple[str, str]]:
+    """Names and versions of what is installed in the environment of models, as its own metadata say."""
+    found = (
+        email.message_from_string(file.read_text()) for file in root.glob("opt/hatserve/lib/*/*/*.dist-info/METADATA")
+    )
+    return {(re.sub("[-_.]+", "-", one["Name"]).lower(), one["Version"]) for one in found}
+
+
+def test_the_bills_of_materials_are_valid_and_name_every_package(
+    artefact: Artefacts, manifest: Manifest, sealed_root: Path
+) -> None:
+    python = python_packages(sealed_root)
+    assert {"hatserve", "numpy", "onnxruntime"} <= {name for name, _ in python}
+    wanted = {(one.name, one.version) for one in manifest.packages} | python
     text = artefact(Kind.CYCLONEDX).read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert {(one["name"], one["version"]) for one in json.loads(text)["components"]} == wanted
