@@ -28,8 +28,7 @@ demo: setup ## Build an image, boot two virtual devices, provision and check the
 	$(PY) -m bench.demo
 
 test: lint unit system ## Run the whole test suite
-	$(PY) -m pytest --durations=20 --durations-min=10 --numprocesses auto --dist loadfile tests/image
-	$(PY) -m pytest --durations=40 --durations-min=10 tests/fleet
+	$(PY) -m pytest --durations=40 --durations-min=10 tests/image tests/fleet
 
 unit: setup ## Run the fast tests (under a minute)
 	$(PY) -m pytest -q --numprocesses auto tests/unit

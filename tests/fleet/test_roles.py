@@ -1,4 +1,4 @@
-"""Damage a booted device in what each role guarantees, see its controls fail, let apply repair it, see them pass."""
+"""For each role: damage the booted device, see the controls fail, let apply repair it, see them pass."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Provision
 from tests.fleet import damage_base, damage_governor, damage_harden
 from tests.fleet.damage import Damage
 
 pytestmark = pytest.mark.fleet
 
-#: In the order in which they are done: harden's leave the boot partition writable, the others' make it read-only again.
-DAMAGES = {"governor": damage_governor.DAMAGE, "base": damage_base.DAMAGE, "harden": damage_harden.DAMAGE}
+DAMAGES = {"base": damage_base.DAMAGE, "harden": damage_harden.DAMAGE, "governor": damage_governor.DAMAGE}
+
+#: Roles are damaged on different devices, so that one run of pytest can tell their effects apart.
+DEVICE = {"base": "edge-01", "harden": "edge-02", "governor": "edge-01"}
 
 
 def outcomes(report: dict[str, Any]) -> dict[str, str]:
@@ -25,29 +28,19 @@ def not_good(report: dict[str, Any]) -> dict[str, str]:
     return {key: value for key, value in outcomes(report).items() if value not in ("passed", "not-applicable")}
 
 
-@pytest.fixture(scope="module")
-def good(applied: tuple[str, ...], run_json: Callable[..., Any]) -> dict[str, Any]:
-    """What the controls say of a device before it is damaged."""
-    report: dict[str, Any] = run_json("check", "-i", "lab", "-l", applied[1])
-    return report
-
-
-def test_controls_of_a_good_device_are_judged_by_nothing_else(good: dict[str, Any]) -> None:
-    found = outcomes(good)
-    assert len(found) >= 50
-    assert not_good(good) == {}
-    # No cpufreq, no USB; processes are not hidden, and the kernel may write to the console, both as declared.
-    not_applicable = {key for key, value in found.items() if value == "not-applicable"}
-    assert not_applicable == {"HF-GOV-001", "HF-HARDEN-017", "HF-HARDEN-024", "HF-HARDEN-044"}
-
-
+@pytest.mark.parametrize("role", DAMAGES)
 def test_damage_is_found_named_and_repaired(
-    applied: tuple[str, ...], good: dict[str, Any], run_json: Callable[..., Any], on_device: Callable[..., str]
+    role: str,
+    applied: tuple[str, ...],
+    provision: Provision,
+    run_json: Callable[..., Any],
+    on_device: Callable[..., str],
 ) -> None:
-    """Everything at once: a check costs the better part of a minute on an emulated device."""
-    device, damages = applied[1], [damage for role in DAMAGES.values() for damage in role]
-    target = ("-i", "lab", "-l", device)
-    assert not_good(good) == {}, "the device must be good before it is damaged"
+    device, damages = DEVICE[role], DAMAGES[role]
+    assert device in applied
+    assert len(damages) >= 5
+    target = ("-i", "lab", "-l", device, "-r", role)
+    assert not_good(run_json("check", *target)) == {}, "the device must be good before it is damaged"
 
     # In one session: one of them makes the SSH server read its configuration again, and it refuses others meanwhile.
     broken = (f"( {damage.command} ) || {{ echo {shlex.quote(damage.name)}; exit 1; }}" for damage in damages)
@@ -62,6 +55,17 @@ def test_damage_is_found_named_and_repaired(
     assert run_json("apply", *target)["hosts"][0]["state"] == "ok"
 
 
+def test_controls_of_a_good_device_are_judged_by_nothing_else(
+    applied: tuple[str, ...], run_json: Callable[..., Any]
+) -> None:
+    report = run_json("check", "-i", "lab", "-l", applied[1])
+    found = outcomes(report)
+    assert len(found) >= 50
+    # No cpufreq, no USB; processes are not hidden, and the kernel may write to the console, both as declared.
+    not_applicable = {key for key, value in found.items() if value == "not-applicable"}
+    assert not_applicable == {"HF-GOV-001", "HF-HARDEN-017", "HF-HARDEN-024", "HF-HARDEN-044"}
+
+
 def test_each_damage_names_controls_that_exist(run_json: Callable[..., Any]) -> None:
     known = {control["id"] for control in run_json("check", "--list")["controls"]}
 
@@ -69,4 +73,3 @@ def test_each_damage_names_controls_that_exist(run_json: Callable[..., Any]) -> 
         return {control for damage in damages for control in damage.controls} - known
 
     assert {role: unknown(damages) for role, damages in DAMAGES.items()} == {role: set() for role in DAMAGES}
-    assert min(len(damages) for damages in DAMAGES.values()) >= 5
