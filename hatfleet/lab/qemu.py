@@ -18,9 +18,13 @@ MACHINE = "virt,gic-version=3"
 #: The processor core of a Raspberry Pi 5. Emulated, it boots as fast as its predecessor (docs/how-to/lab.md).
 CPU_MODEL = "cortex-a76"
 
-#: What the firmware stage adds to the command line, as a board's firmware adds its own: systemd's timeouts of 90 s are
-#: made for hardware. Emulated on a busy host, a disk was noticed later than that, and the device gave up its boot.
-PATIENCE = "systemd.default_device_timeout_sec=300 systemd.default_timeout_start_sec=300"
+#: What the firmware stage adds to the command line, as a board's firmware adds its own.
+#:
+#: systemd's timeouts of 90 s are made for hardware: emulated on a busy host, a disk was noticed later than that, and the
+#: device gave up its boot. Page table isolation, which Linux turns on for the sake of its address randomisation where a
+#: core cannot hide the kernel's addresses by itself, changes the page tables at every system call; emulated, each change
+#: empties the translation cache, and a system call takes ten times as long (docs/benchmarks.md).
+FIRMWARE_ARGUMENTS = "systemd.default_device_timeout_sec=300 systemd.default_timeout_start_sec=300 kpti=off"
 
 #: The name of the port through which a device reaches its firmware: /dev/virtio-ports/hatfleet.firmware.
 FIRMWARE_PORT = "hatfleet.firmware"
@@ -69,7 +73,7 @@ def arguments(device: Device, boot: BootFiles, device_tree: Path, lines: Lines) 
         "-S",
         *("-kernel", str(boot.kernel)),
         *(("-initrd", str(boot.initrd)) if boot.initrd else ()),
-        *("-append", f"{boot.command_line} {PATIENCE}"),
+        *("-append", f"{boot.command_line} {FIRMWARE_ARGUMENTS}"),
         *("-dtb", str(device_tree)),
         *("-drive", f"if=none,id=disk,format=qcow2,discard=unmap,file={_escape(device.disk)}"),
         *("-device", "virtio-blk-pci,drive=disk"),
