@@ -11,7 +11,7 @@ from hatfleet.common.errors import InputError
 from hatfleet.common.progress import say, step
 from hatfleet.common.run import require_tool
 from hatfleet.common.site import Site
-from hatfleet.lab import machine
+from hatfleet.lab import emulator, machine
 from hatfleet.lab.bringup import Template, bring_up
 from hatfleet.lab.device import (
     Device,
@@ -92,6 +92,7 @@ def up(
     pinned = _read_boot_key(boot_key, names, known)
     template = Template(wanted, memory_mib, cpus, pinned) if wanted else None
     _check_resources(names, known, template)
+    emulator.prepare()
     with step(f"boot {', '.join(names)}") as shown:
         return bring_up(names, template, timeout_s, shown)
 
@@ -105,6 +106,7 @@ def start(name: str, *, timeout_s: float = BOOT_TIMEOUT_S) -> Device:
     """
     device = load_device(name)
     _require_tools()
+    emulator.prepare()
     with step(f"boot {device.name}") as shown:
         return bring_up([name], None, timeout_s, shown)[0]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hatfleet.common.run import require_tool
 from hatfleet.lab.device import ADDRESS, Device
 from hatfleet.lab.firmware import BootFiles
 
@@ -20,10 +19,10 @@ CPU_MODEL = "cortex-a76"
 
 #: What the firmware stage adds to the command line, as a board's firmware adds its own.
 #:
-#: systemd's timeouts of 90 s are made for hardware: emulated on a busy host, a disk was noticed later than that, and the
-#: device gave up its boot. Page table isolation, which Linux turns on for the sake of its address randomisation where a
-#: core cannot hide the kernel's addresses by itself, changes the page tables at every system call; emulated, each change
-#: empties the translation cache, and a system call takes ten times as long (docs/benchmarks.md).
+#: systemd's timeouts of 90 s are made for hardware: emulated on a busy host, a disk was noticed later than that, and
+#: the device gave up its boot. Page table isolation, which Linux turns on for the sake of its address randomisation
+#: where a core cannot hide the kernel's addresses by itself, changes the page tables at every system call; emulated,
+#: each change empties the translation cache, and a system call takes ten times as long (docs/benchmarks.md).
 FIRMWARE_ARGUMENTS = "systemd.default_device_timeout_sec=300 systemd.default_timeout_start_sec=300 kpti=off"
 
 #: The name of the port through which a device reaches its firmware: /dev/virtio-ports/hatfleet.firmware.
@@ -41,15 +40,6 @@ class Lines:
 
     monitor: int
     firmware: int
-
-
-def program() -> str:
-    """Return the QEMU program.
-
-    Raises:
-        MissingToolError: it is not installed.
-    """
-    return require_tool("qemu-system-aarch64", "qemu-system-arm")
 
 
 def board_options(device: Device) -> list[str]:

@@ -25,7 +25,7 @@ from qemu.qmp import ConnectError, EventListener, QMPClient, QMPError
 from hatfleet.common.errors import CommandError, HatfleetError
 from hatfleet.common.files import write_atomic
 from hatfleet.common.run import require_tool
-from hatfleet.lab import firmware, mailbox, qemu
+from hatfleet.lab import emulator, firmware, mailbox, qemu
 from hatfleet.lab.device import Device, load_device
 from hatfleet.lab.firmware.devicetree import write_device_tree
 from hatfleet.lab.firmware.signature import load_key
@@ -90,7 +90,8 @@ class Supervisor:
         with _connection() as (monitor, its_monitor), _connection() as (port, its_port):
             with its_monitor, its_port, _qemu_log(device).open("wb") as errors:
                 lines = qemu.Lines(its_monitor.fileno(), its_port.fileno())
-                process = await _start([qemu.program(), *qemu.arguments(device, found, tree, lines)], lines, errors)
+                words = [*emulator.program(), *qemu.arguments(device, found, tree, lines)]
+                process = await _start(words, lines, errors)
             try:
                 return await self._attend(process, monitor, port, on_running)
             finally:
@@ -142,7 +143,7 @@ class Supervisor:
 
 def _write_device_tree(device: Device, tree: Path, values: Mapping[str, int]) -> None:
     try:
-        write_device_tree(qemu.program(), qemu.MACHINE, qemu.board_options(device), tree, values)
+        write_device_tree(emulator.program(), qemu.MACHINE, qemu.board_options(device), tree, values)
     except CommandError as error:
         raise HatfleetError(f"QEMU does not start {device.name}: {error.stderr.strip()}") from error
 

@@ -124,7 +124,7 @@ def test_the_device_tree_has_what_the_bootloader_did_as_cells(tmp_path: Path) ->
     folder.mkdir()
     tree = folder / "device.dtb"
     values = load(disk, folder, tryboot=True).bootloader_values()
-    write_device_tree("qemu-system-aarch64", "virt,gic-version=3", OPTIONS, tree, values)
+    write_device_tree(["qemu-system-aarch64"], "virt,gic-version=3", OPTIONS, tree, values)
     found = {name: fdtget(tree, "-t", "bx", "/chosen/bootloader", name).split() for name in values}
     assert found["partition"] == ["0", "0", "0", "3"]
     assert found["tryboot"] == ["0", "0", "0", "1"]
@@ -137,7 +137,7 @@ def test_the_device_tree_has_what_the_bootloader_did_as_cells(tmp_path: Path) ->
 def test_the_seeds_for_randomness_are_new_in_each_tree(tmp_path: Path) -> None:
     seeds = []
     for name in ("a.dtb", "b.dtb"):
-        write_device_tree("qemu-system-aarch64", "virt", OPTIONS, tmp_path / name, {"partition": 2})
+        write_device_tree(["qemu-system-aarch64"], "virt", OPTIONS, tmp_path / name, {"partition": 2})
         seeds.append((fdtget(tmp_path / name, "/chosen", "rng-seed"), fdtget(tmp_path / name, "/chosen", "kaslr-seed")))
     assert seeds[0][0] != seeds[1][0]
     assert seeds[0][1] != seeds[1][1]

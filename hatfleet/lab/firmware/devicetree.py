@@ -10,11 +10,13 @@ from hatfleet.common.run import require_tool, run
 NODE = "/chosen/bootloader"
 
 
-def write_device_tree(qemu: str, machine: str, options: Sequence[str], target: Path, values: Mapping[str, int]) -> None:
+def write_device_tree(
+    qemu: Sequence[str], machine: str, options: Sequence[str], target: Path, values: Mapping[str, int]
+) -> None:
     """Write the device tree that a machine is started with; its random seeds are new in each.
 
     Args:
-        qemu: The QEMU program.
+        qemu: The words that start QEMU.
         machine: The value of its ``-machine``.
         options: The other options that the tree depends on: processor, their number, memory.
         target: The file to write (DTB).
@@ -27,7 +29,7 @@ def write_device_tree(qemu: str, machine: str, options: Sequence[str], target: P
     fdtput = require_tool("fdtput", "device-tree-compiler")
     fresh = target.with_name(f".{target.name}.new")
     # The name is relative: a path with a comma would end the option.
-    run([qemu, "-machine", f"{machine},dumpdtb={fresh.name}", *options, "-display", "none"], cwd=target.parent)
+    run([*qemu, "-machine", f"{machine},dumpdtb={fresh.name}", *options, "-display", "none"], cwd=target.parent)
     run([fdtput, "-c", fresh, NODE])
     for name, value in values.items():
         run([fdtput, "-t", "x", fresh, NODE, name, f"{value:x}"])
