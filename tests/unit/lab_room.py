@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hatfleet.common.site import Site
-from hatfleet.lab import lifecycle, machine, process
+from hatfleet.lab import emulator, lifecycle, machine, process
 from hatfleet.lab.device import Device, devices
 from hatfleet.lab.images import open_image
 from tests.unit.lab_tiny import some_key
@@ -19,6 +19,8 @@ from tests.unit.lab_tiny import some_key
 @contextlib.contextmanager
 def empty_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Have a lab of the test's own; nothing in it runs on afterwards."""
+    # Some tests measure how long a start takes; fetching QEMU, once a machine, does not count.
+    emulator.prepare()
     # Deeper than a socket address can hold.
     folder = tmp_path / ("deep" * 20)
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))

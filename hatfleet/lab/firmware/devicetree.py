@@ -28,8 +28,9 @@ def write_device_tree(
     """
     fdtput = require_tool("fdtput", "device-tree-compiler")
     fresh = target.with_name(f".{target.name}.new")
-    # The name is relative: a path with a comma would end the option.
-    run([*qemu, "-machine", f"{machine},dumpdtb={fresh.name}", *options, "-display", "none"], cwd=target.parent)
+    # The name is relative: a path with a comma would end the option. Without -nodefaults it looks for sound modules.
+    words = ["-nodefaults", "-machine", f"{machine},dumpdtb={fresh.name}", *options, "-display", "none"]
+    run([*qemu, *words], cwd=target.parent)
     run([fdtput, "-c", fresh, NODE])
     for name, value in values.items():
         run([fdtput, "-t", "x", fresh, NODE, name, f"{value:x}"])
