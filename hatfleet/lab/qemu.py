@@ -14,7 +14,7 @@ from hatfleet.lab.firmware import BootFiles
 
 MACHINE = "virt,gic-version=3"
 
-#: The processor core of a Raspberry Pi 5. Emulated, it boots as fast as its predecessor (docs/how-to/lab.md).
+#: The processor core of a Raspberry Pi 5.
 CPU_MODEL = "cortex-a76"
 
 #: What the firmware stage adds to the command line, as a board's firmware adds its own.
