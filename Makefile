@@ -6,6 +6,9 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
+# The cache of stages grows with every change of a role; a disk that is full fails the tests of images.
+export HATFLEET_CACHE_LIMIT ?= 20G
+
 .PHONY: help setup lock demo test unit system lint clean bench models
 
 help: ## Show what there is
