@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from hatfleet.cli.columns import echo_columns
 from hatfleet.cli.identity import own_command
 from hatfleet.cli.options import json_option, read_size
 from hatfleet.common.errors import ExitCode
@@ -43,9 +44,7 @@ def cache(ctx: click.Context, *, as_json: bool) -> None:
         ago = [f"{_age(moment_s)} ago" for moment_s in (entry.made_s, entry.used_s)]
         rows.append((entry.stage, format_size(entry.size_bytes), *ago, ", ".join(entry.recipes) or "none"))
     if found:
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            click.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+        echo_columns(rows)
     say(f"{len(found)} stage outputs, {format_size(sum(entry.size_bytes for entry in found))}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from hatfleet.cli.columns import echo_columns
 from hatfleet.common.errors import HatfleetError
 from hatfleet.common.progress import say
 from hatfleet.common.run import replace_process
@@ -248,6 +249,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         )
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    echo_columns(lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hatfleet.cli.columns import echo_columns
 from hatfleet.cli.options import json_option
 from hatfleet.common.progress import say, step
 from hatfleet.common.site import Site
@@ -95,9 +96,7 @@ def show(arch: str, python: str, *, as_json: bool) -> None:
         (one.name, one.version, format_size(one.unpacked_bytes), one.licence or "not said", ", ".join(one.via))
         for one in shown.packages
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    echo_columns(rows)
     whole, kept = sum(one.unpacked_bytes for one in shown.packages), shown.environment_bytes
     say(f"{format_size(whole)} unpacked, of which {format_size(kept)} go onto a device; {shown.file}")
     if kept > shown.budget_bytes:

@@ -7,6 +7,7 @@ Debian 13's is fetched, with its libraries and its dynamic linker; nothing of it
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import tempfile
@@ -79,6 +80,7 @@ def _tree() -> Path:
     return cache_dir() / "emulator" / f"{_PACKAGE}-{SUITE}"
 
 
+@functools.cache
 def _version(installed: str) -> int:
     """Return QEMU's major version; 0 when it says none."""
     said = run([installed, "--version"]).stdout.decode(errors="replace")

@@ -16,6 +16,7 @@ from typing import Any
 from hatfleet.ops.reads import (
     FollowUpsRead,
     PackagesRead,
+    PackageState,
     PathRead,
     PathState,
     Read,
@@ -95,7 +96,7 @@ class Gathering:
             parts["sums"] = _sums_script(self._paths)
         if self._packages:
             names = sorted({name for read in self._packages for name in read.names})
-            show = "'${binary:Package} ${db:Status-Status}\\n'"
+            show = "'${binary:Package} ${db:Status-Status} ${db:Status-Want} ${Version}\\n'"
             parts["packages"] = f"dpkg-query -W -f {show} {shlex.join(names)} 2>/dev/null; true"
         if self._units:
             parts["units"] = _units_script(self._units, live=self._live)
@@ -132,10 +133,9 @@ class Gathering:
             for path in self._paths:
                 yield path, _path_state(states.get(path.path), sums.get(path.path, ""))
         if self._packages:
-            words = (line.split(" ", 1) for line in _lines(found["packages"].output) if " " in line)
-            installed = {name.split(":")[0]: state for name, state in words}
+            known = _parse_packages(_lines(found["packages"].output))
             for packages in self._packages:
-                yield packages, {name: installed[name] for name in packages.names if name in installed}
+                yield packages, {name: known[name] for name in packages.names if name in known}
         if self._units:
             units = _parse_units(_lines(found["units"].output), live=self._live)
             for unit in self._units:
@@ -199,6 +199,11 @@ def _path_state(state: PathState | None, digest: str) -> PathState:
     if state.kind == "file" and digest:
         return PathState(state.kind, state.mode, state.owner, state.group, state.size, digest)
     return state
+
+
+def _parse_packages(lines: list[str]) -> dict[str, PackageState]:
+    words = (line.split(" ") for line in lines if line.count(" ") == 3)
+    return {name.split(":")[0]: PackageState(status, want, version) for name, status, want, version in words}
 
 
 def _parse_units(lines: list[str], *, live: bool) -> dict[str, UnitState]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hatfleet.ops.base import quote
-from hatfleet.ops.reads import PackagesRead, Read, ShellRead
+from hatfleet.ops.reads import PackagesRead, PackageState
 from hatfleet.ops.steps import Command, Note, Steps, operation
 
 #: apt without questions: keep the configuration files that roles wrote, install nothing that nobody asked for.
@@ -21,16 +21,19 @@ EXACT = "--allow-downgrades --allow-change-held-packages"
 
 def missing_packages(names: Sequence[str]) -> Steps:
     """Return those of the packages that are not installed, or not in the exact version asked for."""
-    bare = tuple(name.partition("=")[0] for name in names)
-    asked: tuple[Read, ...] = (PackagesRead(bare),)
-    if bare != tuple(names):
-        asked += (ShellRead(f"dpkg-query -W -f '${{Package}}=${{Version}}\\n' {quote(*bare)} 2>/dev/null || true"),)
-    states, *versions = yield asked
-    return [
-        name
-        for name, package in zip(names, bare, strict=True)
-        if states.get(package) != "installed" or ("=" in name and name not in versions[0])
-    ]
+    asked = {name: name.partition("=")[::2] for name in names}
+    known = yield PackagesRead(tuple(package for package, _ in asked.values()))
+    return [name for name, (package, version) in asked.items() if not _is_there(known.get(package), version)]
+
+
+def _is_there(state: PackageState | None, version: str) -> bool:
+    return state is not None and state.installed and version in ("", state.version)
+
+
+def installed_packages(names: Sequence[str]) -> Steps:
+    """Return those of the packages that are installed, in whatever version."""
+    known = yield PackagesRead(tuple(names))
+    return [name for name in names if name in known and known[name].installed]
 
 
 @operation()
@@ -47,12 +50,8 @@ def packages(*, names: Sequence[str]) -> Steps:
 @operation()
 def packages_held(*, names: Sequence[str]) -> Steps:
     """Have packages stay as they are when all others are upgraded."""
-    lines = (
-        (yield ShellRead(f"dpkg-query -W -f '${{Package}} ${{db:Status-Want}}\\n' {quote(*names)} 2>/dev/null || true"))
-        if names
-        else []
-    )
-    loose = [name for name in names if f"{name} hold" not in lines]
+    known = (yield PackagesRead(tuple(names))) if names else {}
+    loose = [name for name in names if name not in known or known[name].selection != "hold"]
     if not loose:
         return
     yield Note(", ".join(loose), "hold")
@@ -62,8 +61,8 @@ def packages_held(*, names: Sequence[str]) -> Steps:
 @operation()
 def packages_absent(*, names: Sequence[str]) -> Steps:
     """Have packages gone, with their configuration files."""
-    states = (yield PackagesRead(tuple(names))) if names else {}
-    there = [name for name in names if states.get(name, "not-installed") != "not-installed"]
+    known = (yield PackagesRead(tuple(names))) if names else {}
+    there = [name for name in names if name in known and known[name].status != "not-installed"]
     if not there:
         return
     yield Note(", ".join(there), "purge")

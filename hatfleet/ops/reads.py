@@ -67,8 +67,25 @@ class TextRead(Read):
 
 
 @dataclass(frozen=True)
+class PackageState:
+    """A package, as dpkg has it."""
+
+    status: str
+    """"installed", "config-files", "half-configured" …"""
+    selection: str
+    """What dpkg is asked to do with it: "install", "hold", "deinstall" …"""
+    version: str
+    """Empty when none was ever installed."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether it is there, unpacked and configured."""
+        return self.status == "installed"
+
+
+@dataclass(frozen=True)
 class PackagesRead(Read):
-    """dpkg's state of packages, answered with "installed", "config-files" … by name; unknown ones are left out."""
+    """Packages, answered with each one's :class:`PackageState` by name; those that dpkg does not know are left out."""
 
     names: tuple[str, ...]
 

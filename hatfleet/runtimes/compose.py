@@ -23,7 +23,7 @@ from installer.sources import WheelFile
 from installer.utils import Scheme, copyfileobj_with_hashing
 
 from hatfleet.common.errors import HatfleetError, Where
-from hatfleet.runtimes.hatserve import NAME
+from hatfleet.runtimes.hatserve import EPOCH_S, NAME
 from hatfleet.runtimes.parts import left_out
 from hatfleet.runtimes.target import Target
 from hatfleet.runtimes.wheel import Wheel
@@ -37,9 +37,6 @@ TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 #: Where Debian's packages have their modules: hailo_platform comes from one.
 SYSTEM_PACKAGES = "/usr/lib/python3/dist-packages"
-
-#: Time of every file, seconds since 1970: 2020-02-02, as in hatserve's wheel.
-EPOCH_S = 1580601600
 
 #: Read by the interpreter at its start, before any program: an import that nothing can forget.
 _TELEMETRY_PTH = f'import os; os.environ["{TELEMETRY_VARIABLE}"] = "1"\n'

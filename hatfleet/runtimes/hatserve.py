@@ -16,8 +16,8 @@ from hatfleet.common.site import package_content
 
 NAME = "hatserve"
 
-#: The wheel's files bear this time, 2020-02-02: that of hatchling's own default.
-_SOURCE_DATE_EPOCH = "1580601600"
+#: Time of every file of the wheel and the environment, seconds since 1970: 2020-02-02, hatchling's default.
+EPOCH_S = 1580601600
 
 
 def source() -> Path:
@@ -70,7 +70,7 @@ def build_wheel(folder: Path, out: Path) -> Path:
         "--directory",
         out,
     ]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _SOURCE_DATE_EPOCH}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH_S)}
     before = set(out.glob("*.whl"))
     run(command, cwd=folder, env=environment)
     (wheel,) = set(out.glob("*.whl")) - before

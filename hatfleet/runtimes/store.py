@@ -53,13 +53,13 @@ def fetch(target: Target, wheels: Sequence[LockedWheel]) -> tuple[Wheel, ...]:
     Raises:
         HatfleetError: a wheel cannot be downloaded, or has another digest than the locked one.
     """
-    if absent := missing(wheels):
+    kept = {wheel: find(wheel) for wheel in wheels}
+    if absent := [wheel for wheel, one in kept.items() if one is None]:
         _download(target, absent)
-    found = [find(wheel) for wheel in wheels]
-    lost = [wheel.pinned for wheel, one in zip(wheels, found, strict=True) if one is None]
-    if lost:
+        kept |= {wheel: find(wheel) for wheel in absent}
+    if lost := [wheel.pinned for wheel, one in kept.items() if one is None]:
         raise HatfleetError(f"wheels went away while they were used: {', '.join(lost)}", hint="run it again")
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in kept.values() if one is not None)
 
 
 def _download(target: Target, wheels: Sequence[LockedWheel]) -> None:

@@ -137,7 +137,7 @@ def _nodes() -> None:
 
 def _environment() -> None:
     manager = file(name="environment of services", path=MANAGER, content=(FILES / "manager.conf").read_text())
-    on_change(name="services get it", triggers=[manager], command="systemctl daemon-reexec")
+    on_change(name="services get it", triggers=[manager], command="systemctl daemon-reload")
     file(name="environment of logins", path=LOGINS, content=(FILES / "profile.sh").read_text())
 
 

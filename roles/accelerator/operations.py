@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from hatfleet.ops import Command, Note, OperationError, PackagesRead, ShellRead, Steps, file, is_live, operation, quote
-from hatfleet.ops.packages import APT, EXACT, missing_packages, packages_held
+from hatfleet.ops import Command, Note, OperationError, ShellRead, Steps, file, is_live, operation, quote
+from hatfleet.ops.packages import APT, EXACT, installed_packages, missing_packages, packages_held
 
 #: Prints the kind of every accelerator on PCI and USB, known by its ids (hailort-drivers, common/pcie_common.h; Coral's
 #: PCI id, and its USB ids before and after its firmware is loaded), never by its address.
@@ -69,8 +69,7 @@ def usable_stack(
     if kind not in wanted:
         return
     others = tuple(name for family, names in families.items() if family != kind for name in names)
-    states = yield PackagesRead(others)
-    if foreign := [name for name in others if states.get(name) == "installed"]:
+    if foreign := (yield from installed_packages(others)):
         raise OperationError(
             f"packages of another accelerator are installed: {', '.join(foreign)}. They and those of {kind} cannot "
             f"exist together: remove them (apt-get purge {' '.join(foreign)}), or set accelerator.kind"

@@ -8,7 +8,6 @@ from hatfleet.ops import (
     Command,
     Note,
     OperationError,
-    PackagesRead,
     PathRead,
     ShellRead,
     Steps,
@@ -20,6 +19,7 @@ from hatfleet.ops import (
     packages_absent,
     quote,
 )
+from hatfleet.ops.packages import installed_packages
 
 
 @operation()
@@ -97,8 +97,7 @@ def purged(*, names: Sequence[str]) -> Steps:
     Raises:
         OperationError: purging would take other packages along; the message names them.
     """
-    states = (yield PackagesRead(tuple(names))) if names else {}
-    if there := [name for name in names if states.get(name) == "installed"]:
+    if names and (there := (yield from installed_packages(names))):
         simulated = yield ShellRead(f"apt-get -s -q purge {quote(*there)}")
         gone = {line.split()[1] for line in simulated if line.startswith(("Purg ", "Remv "))}
         if dragged := sorted(name for name in gone if name.split(":")[0] not in names):

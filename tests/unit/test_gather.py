@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hatfleet.ops.gather import Failed, Gathering, new_mark
-from hatfleet.ops.reads import PackagesRead, PathRead, PathState, ShellRead, TextRead, UnitRead, UnitState
+from hatfleet.ops.reads import PackagesRead, PackageState, PathRead, PathState, ShellRead, TextRead, UnitRead, UnitState
 from hatfleet.ops.steps import OperationError
 from tests.unit.target import LocalTarget
 
@@ -104,8 +105,22 @@ def test_packages_are_asked_for_together_and_answered_apart() -> None:
     first, second = PackagesRead(("dpkg", "not-a-package-at-all")), PackagesRead(("coreutils",))
     target = LocalTarget()
     answers = target.ask(first, second)
-    assert answers == [{"dpkg": "installed"}, {"coreutils": "installed"}]
+    assert [set(answer) for answer in answers] == [{"dpkg"}, {"coreutils"}]
+    show = ["dpkg-query", "-W", "-f", "${Version}", "dpkg"]
+    version = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    assert answers[0]["dpkg"] == PackageState("installed", "install", version)
     assert target.scripts[0].count("dpkg-query") == 1
+
+
+def test_a_package_that_was_never_installed_has_no_version() -> None:
+    read = PackagesRead(("gone", "held", "left", "unknown"))
+    gathering, mark = Gathering([read], live=False), "mark"
+    said = "held installed hold 1:2.0-1+b1\nleft config-files deinstall 2\ngone:arm64 not-installed unknown \n"
+    assert gathering.answers(f"{said}\n{mark} packages 0\n".encode(), mark)[read] == {
+        "held": PackageState("installed", "hold", "1:2.0-1+b1"),
+        "left": PackageState("config-files", "deinstall", "2"),
+        "gone": PackageState("not-installed", "unknown", ""),
+    }
 
 
 def test_what_a_changed_file_may_touch() -> None:

@@ -17,7 +17,7 @@ import pytest
 from hatfleet.common.errors import HatfleetError, InputError
 from hatfleet.common.site import Site
 from hatfleet.runtimes import hatserve, store
-from hatfleet.runtimes.compose import EPOCH_S, compose, pack, site_packages, tree_bytes
+from hatfleet.runtimes.compose import compose, pack, site_packages, tree_bytes
 from hatfleet.runtimes.environment import BACKENDS, FINISH, Environment, declared
 from hatfleet.runtimes.lock import Lock, LockedWheel, write_lock
 from hatfleet.runtimes.parts import ANY, LEFT_OUT, left_out
@@ -134,7 +134,7 @@ def test_the_archive_depends_on_nothing_but_the_tree(tmp_path: Path, wheels: lis
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     with tarfile.open(tmp_path / "one") as archive:
         members = archive.getmembers()
-    assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, EPOCH_S)}
+    assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, hatserve.EPOCH_S)}
     assert {oct(member.mode) for member in members if not member.issym()} == {"0o755", "0o644"}
     assert [member.name for member in members if member.mode == 0o755 and member.isfile()] == ["./bin/hatserve"]
 

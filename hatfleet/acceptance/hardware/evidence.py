@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from hatfleet.acceptance.hardware.answers import AcceleratorAnswer, BoardAnswer
 from hatfleet.common.errors import HatfleetError, UnreachableError
 from hatfleet.common.progress import step
+from hatfleet.fleet.engine.restart import BOOT_ID, PAUSE_S, REBOOT
 from hatfleet.fleet.job import Connection
 from hatfleet.fleet.shell import RemoteShell, open_shell
 
@@ -20,9 +21,6 @@ A = TypeVar("A", bound=BaseModel)
 #: What the model of every board that this is about begins with.
 _BOARDS = "Raspberry Pi"
 
-#: Seconds between two attempts to find the device again.
-_PAUSE_S = 2.0
-
 
 @dataclass(frozen=True)
 class Commands:
@@ -30,9 +28,8 @@ class Commands:
 
     hatserve: str = "/opt/hatserve/bin/hatserve"
     """Where the role runtimes puts it."""
-    boot_id: str = "cat /proc/sys/kernel/random/boot_id"
-    restart: str = "systemd-run --quiet --collect --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot"
-    """Asked for from outside our session, a moment later, so that this command still ends as it should."""
+    boot_id: str = BOOT_ID
+    restart: str = REBOOT
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ def _restart(
     last: AcceleratorAnswer | None = None
     problem = "it still runs"
     while clock() - started < limit_s:
-        time.sleep(_PAUSE_S)
+        time.sleep(PAUSE_S)
         try:
             with open_shell(connection) as shell:
                 if shell.run(commands.boot_id).stdout.strip() in (b"", before):

@@ -15,7 +15,7 @@ from hatfleet.acceptance.hardware.evidence import Evidence
 from hatfleet.acceptance.hardware.points import PointResult
 from hatfleet.common.errors import ExitCode
 from hatfleet.common.files import write_atomic
-from hatfleet.compliance.results import Outcome
+from hatfleet.compliance.results import Outcome, printable
 
 _MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.NOT_APPLICABLE: "○"}
 
@@ -58,17 +58,12 @@ def report_text(report: HardwareReport) -> str:
     lines = [f"hardware test of {report.host}, {report.started:%Y-%m-%d %H:%M} UTC, hatfleet {__version__}"]
     for point in report.points:
         lines.append(f"  {_MARKS[point.outcome]} {point.id} {point.title} [{point.outcome.value}]")
-        lines.append(f"      {_printable(point.seen)}")
+        lines.append(f"      {printable(point.seen)}")
     counts = (f"{report.count(outcome)} {outcome.value}" for outcome in _MARKS)
     lines.append(", ".join(counts))
     if report.exit_code is ExitCode.INCONCLUSIVE:
         lines.append("nothing was proved: no point applies to this device")
     return "\n".join(lines) + "\n"
-
-
-def _printable(text: str) -> str:
-    """Return a text of the device without what would move a terminal's cursor or colours."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def save(report: HardwareReport, file: Path) -> Path:

@@ -11,13 +11,14 @@ from pyinfra.api.exceptions import ConnectError
 from hatfleet.fleet.connectors.base import StreamConnector
 from hatfleet.ops.steps import OperationError
 
-_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+#: Prints the id that Linux gives itself at every boot.
+BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 #: Asked for from outside our session, a moment later, so that this command still ends as it should.
-_REBOOT = "systemd-run --quiet --collect --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot"
+REBOOT = "systemd-run --quiet --collect --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot"
 
 #: Seconds between two attempts to connect.
-_PAUSE_S = 2.0
+PAUSE_S = 2.0
 
 
 def restart(connector: StreamConnector, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,18 +32,18 @@ def restart(connector: StreamConnector, limit_s: float, clock: Callable[[], floa
     Raises:
         OperationError: it did not come back in time.
     """
-    before = connector.run_script(_BOOT_ID).stdout
-    ended = connector.run_script(_REBOOT)
+    before = connector.run_script(BOOT_ID).stdout
+    ended = connector.run_script(REBOOT)
     if ended.status:
         raise OperationError(f"the device does not restart: {ended.stderr.decode(errors='replace').strip()}")
     connector.disconnect()
     end_s = clock() + limit_s
     why = "it still runs"
     while clock() < end_s:
-        time.sleep(_PAUSE_S)
+        time.sleep(PAUSE_S)
         try:
             connector.connect()
-            if connector.run_script(_BOOT_ID).stdout.strip() not in (b"", before.strip()):
+            if connector.run_script(BOOT_ID).stdout.strip() not in (b"", before.strip()):
                 return
             why = "it has not restarted yet"
         except (ConnectError, OSError) as error:

@@ -77,14 +77,12 @@ def _numbers(text: str | None) -> str | None:
 
 def _package(system: System, names: Sequence[str]) -> str | None:
     """Return the version of the first of some Debian packages that is installed."""
-    for name in names:
-        database = system.path("/var/lib/dpkg")
-        query = ["dpkg-query", f"--admindir={database}", "-W", "-f", "${db:Status-Status} ${Version}", name]
-        ended = run(query, _TIMEOUT_S)
-        status, _, version = ended.output.partition(" ")
-        if ended.status == 0 and status == "installed":
-            return _numbers(version.rpartition(":")[2])
-    return None
+    show = "${Package} ${db:Status-Status} ${Version}\\n"
+    query = ["dpkg-query", f"--admindir={system.path('/var/lib/dpkg')}", "-W", "-f", show, *names]
+    lines = (line.split(" ", 2) for line in run(query, _TIMEOUT_S).output.splitlines())
+    installed = {words[0]: words[2] for words in lines if words[1:2] == ["installed"]}
+    found = next((installed[name] for name in names if name in installed), None)
+    return found and _numbers(found.rpartition(":")[2])
 
 
 def _command_line() -> str | None:

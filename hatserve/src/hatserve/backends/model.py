@@ -135,18 +135,21 @@ def check_inputs(specs: tuple[TensorSpec, ...], inputs: Tensors) -> None:
         InputMismatchError: one is not what the model takes.
     """
     known = {spec.name: spec for spec in specs}
-    takes = "the model takes: " + "; ".join(str(spec) for spec in specs)
     for name in inputs:
         if name not in known:
-            raise InputMismatchError(f"the model has no input {name!r}", hint=takes)
+            raise _mismatch(f"the model has no input {name!r}", specs)
     for spec in specs:
         if spec.name not in inputs:
-            raise InputMismatchError(f"the input {spec.name!r} is missing", hint=takes)
+            raise _mismatch(f"the input {spec.name!r} is missing", specs)
         value = inputs[spec.name]
         if str(value.dtype) != spec.dtype:
-            raise InputMismatchError(f"the input {spec.name!r} is of type {value.dtype}, not {spec.dtype}", hint=takes)
+            raise _mismatch(f"the input {spec.name!r} is of type {value.dtype}, not {spec.dtype}", specs)
         if not _fits(value.shape, spec.shape):
-            raise InputMismatchError(f"the input {spec.name!r} has the shape {_sizes(value.shape)}", hint=takes)
+            raise _mismatch(f"the input {spec.name!r} has the shape {_sizes(value.shape)}", specs)
+
+
+def _mismatch(what: str, specs: tuple[TensorSpec, ...]) -> InputMismatchError:
+    return InputMismatchError(what, hint="the model takes: " + "; ".join(str(spec) for spec in specs))
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
