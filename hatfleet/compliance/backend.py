@@ -88,17 +88,22 @@ def on_this_machine() -> Iterator[Execute]:
 
 
 @contextmanager
-def in_rootfs(root: Path) -> Iterator[Execute]:
+def in_rootfs(root: Path, native: Path | None = None) -> Iterator[Execute]:
     """Give the function that runs commands inside a root file system, walled off from this machine.
+
+    Args:
+        root: The root file system.
+        native: Lends it programs that need no emulation, see :class:`Holder`.
 
     Raises:
         HatfleetError: it cannot be made ready to run commands.
     """
-    with Holder(root) as holder:
-        holder.check(["/bin/sh", "-c", _AS_BOOTED])
+    with Holder(root, native=native) as holder:
+        holder.check(["sh", "-c", _AS_BOOTED])
+        environment = [*ENVIRONMENT.split(), f"PATH={holder.search_path}"]
 
         def execute(command: str) -> CommandOutput:
-            ended = holder.execute(["env", "-i", *ENVIRONMENT.split(), "sh", "-c", command])
+            ended = holder.execute(["env", "-i", *environment, "sh", "-c", command])
             return CommandOutput(ended.returncode, ended.stdout, ended.stderr)
 
         yield execute

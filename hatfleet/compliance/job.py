@@ -33,6 +33,8 @@ class CheckJob(Message):
     """Run on the machine that the worker runs on, as its user, instead of over a connection."""
     rootfs: Path | None = None
     """Run inside this root file system, and only what can be judged there: nothing that needs a booted system."""
+    rootfs_native: Path | None = None
+    """A tools tree that lends the root file system programs which need no emulation; None: all are its own."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

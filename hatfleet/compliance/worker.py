@@ -111,7 +111,7 @@ def _check(job: CheckJob, emit: Emit) -> None:
 def _target(job: CheckJob) -> AbstractContextManager[Execute]:
     if job.connection:
         return over_ssh(job.connection)
-    return in_rootfs(job.rootfs) if job.rootfs else on_this_machine()
+    return in_rootfs(job.rootfs, job.rootfs_native) if job.rootfs else on_this_machine()
 
 
 def _run_pytest(site: Path, options: list[str], collector: Collector, *plugins: object) -> None:

@@ -66,6 +66,8 @@ class HostJob(Message):
     rootfs: Path | None = None
     rootfs_epoch_s: int | None = None
     """What programs in the root file system write down as today, seconds since 1970; None: the builder's clock."""
+    rootfs_native: Path | None = None
+    """A tools tree that lends the root file system programs which need no emulation; None: all are its own."""
     roles: tuple[RoleRun, ...]
 
 

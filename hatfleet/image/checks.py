@@ -37,13 +37,21 @@ exec ssh-keygen -q -t ed25519 -N '' -C '' -f "$key"
 
 
 def check_image(
-    work: Path, *, provisioned: Path, recipe: Recipe, site: Site, log: Path, progress: Callable[[str], None]
+    work: Path,
+    *,
+    provisioned: Path,
+    native: Path,
+    recipe: Recipe,
+    site: Site,
+    log: Path,
+    progress: Callable[[str], None],
 ) -> None:
     """Put the controls of the recipe's roles to its root file system.
 
     Args:
         work: Receives ``checks.json``.
         provisioned: Output of the stage provision.
+        native: The tools tree, which lends programs that need no emulation.
         recipe: What the image is to be.
         site: Where the roles' checks are looked up.
         log: Receives what tools print.
@@ -57,13 +65,19 @@ def check_image(
     tree.unpack(provisioned / ARCHIVE, root, log)
     furnish(root)
     shutil.copytree(provisioned / BOOT_CONTENT, root / BOOT_FOLDER, dirs_exist_ok=True)
-    found = check_root(root, name=recipe.name, site=site, roles=recipe.roles, progress=progress)
+    found = check_root(root, name=recipe.name, site=site, roles=recipe.roles, native=native, progress=progress)
     shutil.rmtree(root)
     (work / CHECKS_FILE).write_text(TypeAdapter(HostResult).dump_json(found, indent=1).decode() + "\n")
 
 
 def check_root(
-    root: Path, *, name: str, site: Site, roles: Sequence[RoleRun], progress: Callable[[str], None]
+    root: Path,
+    *,
+    name: str,
+    site: Site,
+    roles: Sequence[RoleRun],
+    native: Path | None = None,
+    progress: Callable[[str], None],
 ) -> HostResult:
     """Put the controls of roles to a root file system; those that need a running system are left out.
 
@@ -73,6 +87,7 @@ def check_root(
         name: Name of the image: the host name that it has until a device is given its own.
         site: Where the roles' checks are looked up.
         roles: The roles in the image, with their settings.
+        native: A tools tree that lends programs which need no emulation.
         progress: Told what is being done.
 
     Raises:
@@ -83,9 +98,9 @@ def check_root(
     if not listing.offline().controls:
         nothing = "no role has a control that files can answer"
         return HostResult(name, HostOutcome.NOT_APPLICABLE, nothing, "", None, 0, (), listing.unchecked_roles, 0.0)
-    with Holder(root) as holder:
-        holder.check(["/bin/sh", "-c", _HOST_KEY])
-    job = CheckJob(name=name, site=site.root, roles=tuple(roles), rootfs=root.resolve())
+    with Holder(root, native=native) as holder:
+        holder.check(["sh", "-c", _HOST_KEY])
+    job = CheckJob(name=name, site=site.root, roles=tuple(roles), rootfs=root.resolve(), rootfs_native=native)
     report = check_hosts([job], listing, on_progress=lambda news: progress(f"{news.done} of {news.total} controls"))
     result = report.hosts[0]
     if result.outcome is HostOutcome.INTERRUPTED:

@@ -88,6 +88,7 @@ def provision(
     work: Path,
     *,
     bootstrap: Path,
+    native: Path,
     compiled: CompiledDrivers | None,
     environments: Mapping[str, Path],
     recipe: Recipe,
@@ -101,6 +102,7 @@ def provision(
     Args:
         work: Receives ``rootfs.tar``, and :data:`BOOT_CONTENT` with what roles put onto the boot partition.
         bootstrap: Output of the stage bootstrap.
+        native: The tools tree, which lends programs that need no emulation.
         compiled: The drivers that were compiled for this kernel, if there are any.
         environments: Archives of Python environments, by where each lies on the device.
         recipe: What to make.
@@ -117,10 +119,10 @@ def provision(
     if compiled:
         progress("installing drivers")
         install_drivers(root, toolchain=compiled.toolchain, built=compiled.modules, drivers=compiled.drivers, log=log)
-    lay_down(root, recipe)
+    lay_down(root, recipe, native)
     for prefix, archive in environments.items():
         tree.unpack(archive, tree.inside(root, prefix), log)
-    run_roles(root, recipe, site.root, log, progress)
+    run_roles(root, recipe, site.root, log, progress, native=native)
     tidy(root)
     progress("sealing")
     shutil.move(tree.inside(root, BOOT_FOLDER), work / BOOT_CONTENT)
@@ -139,7 +141,7 @@ def read_gate(folder: Path) -> gate.Report:
     return TypeAdapter(gate.Report).validate_json((folder / GATE_FILE).read_bytes())
 
 
-def lay_down(root: Path, recipe: Recipe) -> None:
+def lay_down(root: Path, recipe: Recipe, native: Path | None = None) -> None:
     """Write the files that make a root file system this image: names, network, kernel command line."""
     arguments = recipe.platform.arguments_for(recipe.options)
     about = {"name": recipe.name, "version": recipe.version, "platform": recipe.platform.name}
@@ -156,11 +158,13 @@ def lay_down(root: Path, recipe: Recipe) -> None:
     _forget_unsafe_io(root)
     # Devices make their own at first boot.
     tree.put(root, "etc/machine-id", "uninitialized\n", mode=0o444)
-    with Holder(root) as holder:
+    with Holder(root, native=native) as holder:
         holder.check(["systemctl", "--quiet", "enable", *_UNITS])
 
 
-def run_roles(root: Path, recipe: Recipe, site: Path, log: Path, progress: Callable[[str], None]) -> None:
+def run_roles(
+    root: Path, recipe: Recipe, site: Path, log: Path, progress: Callable[[str], None], *, native: Path | None = None
+) -> None:
     """Run the image halves of the recipe's roles in the root file system.
 
     Raises:
@@ -173,7 +177,8 @@ def run_roles(root: Path, recipe: Recipe, site: Path, log: Path, progress: Calla
         if isinstance(event, OpStarted):
             progress(f"{event.role}: {event.name}")
 
-    host = HostJob(name=recipe.name, rootfs=root, rootfs_epoch_s=recipe.suite.epoch_s, roles=recipe.roles)
+    day = recipe.suite.epoch_s
+    host = HostJob(name=recipe.name, rootfs=root, rootfs_epoch_s=day, rootfs_native=native, roles=recipe.roles)
     report = run_job(Job(mode=Mode.APPLY, site=site, halves=(Half.IMAGE,), hosts=(host,)), follow)
     result = report.hosts[0]
     with log.open("a") as handle:

@@ -183,6 +183,7 @@ class StageMaker:
 
     def provision(
         self,
+        tools: Stage,
         bootstrapped: Stage,
         environments: Mapping[str, Stage],
         compiled: tuple[Stage, ...],
@@ -194,6 +195,7 @@ class StageMaker:
         package = Path(hatfleet.__file__).parent
         layout = recipe.layout.place(Identity.of(recipe.name).disk)
         inputs = {
+            tools.label: tools.key,
             bootstrapped.label: bootstrapped.key,
             **{stage.label: stage.key for stage in environments.values()},
             "name": recipe.name,
@@ -217,6 +219,7 @@ class StageMaker:
             provision(
                 at.folder,
                 bootstrap=folder,
+                native=self.folder(tools) / TREE,
                 compiled=CompiledDrivers(drivers, *(self.folder(stage) for stage in compiled)) if compiled else None,
                 environments=archives,
                 recipe=recipe,
@@ -228,11 +231,12 @@ class StageMaker:
 
         return Stage("provision", inputs, make)
 
-    def checks(self, provisioned: Stage) -> Stage:
+    def checks(self, tools: Stage, provisioned: Stage) -> Stage:
         """What the roles' controls say of the finished root file system."""
         recipe, site, folder = self.recipe, self.site, self.folder(provisioned)
         package = Path(hatfleet.__file__).parent
         inputs = {
+            tools.label: tools.key,
             provisioned.label: provisioned.key,
             "compliance": digest_tree(package / "compliance", package / "fleet" / "connectors"),
             "hatfleet code": code("checks", "seal", "tree"),
@@ -241,7 +245,15 @@ class StageMaker:
             inputs[f"checks of {role.name}"] = checks_code(site, role.name)
 
         def make(at: Workplace) -> None:
-            check_image(at.folder, provisioned=folder, recipe=recipe, site=site, log=at.log, progress=at.progress)
+            check_image(
+                at.folder,
+                provisioned=folder,
+                native=self.folder(tools) / TREE,
+                recipe=recipe,
+                site=site,
+                log=at.log,
+                progress=at.progress,
+            )
 
         return Stage("checks", inputs, make)
 

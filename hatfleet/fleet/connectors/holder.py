@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hatfleet.common.errors import CommandError, HatfleetError, InputError
 from hatfleet.common.run import require_tool
+from hatfleet.fleet.connectors.native import FOLDER, Loan
 
 #: Processor that foreign programs are run on, by QEMU's name (QEMU_CPU). QEMU's default has pointer authentication,
 #: which Debian's programs use in every function and whose emulation makes perl three times slower (measured: 1.9 s
@@ -50,7 +51,8 @@ END_LIMIT_S = 10
 # disk takes longer than everything else.
 _SETUP = """\
 set -eu
-root=$1 policy=$2
+root=$1 policy=$2 tree=$3
+shift 3
 mount --bind "$root" "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
@@ -75,6 +77,9 @@ mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
 printf '#!/bin/sh\\nexit 101\\n' >"$root/run/policy-rc.d"
 chmod 0755 "$root/run/policy-rc.d"
 mount --bind "$root/run/policy-rc.d" "$root/$policy"
+"""
+
+_READY = """\
 for program in "$root/usr/bin/sync" "$root/usr/bin/true"; do
 	[ -f "$program" ] && [ ! -L "$program" ] || { echo ready; exec cat >/dev/null; }
 done
@@ -101,6 +106,8 @@ class Holder:
         root: The root file system, a folder that belongs to root.
         epoch_s: What programs write down as today, seconds since 1970 (SOURCE_DATE_EPOCH: useradd and usermod put the
             day of an account's last change into /etc/shadow). None: they look at the clock.
+    native: A root file system of the same Debian release for the builder's processor: its plain programs work inside
+        instead of emulated ones (see :mod:`hatfleet.fleet.connectors.native`). None: all programs are the root's own.
 
     Raises:
         InputError: on start, when we are not root.
@@ -110,7 +117,9 @@ class Holder:
 
     root: Path
     epoch_s: int | None = None
+    native: Path | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _loan: Loan | None = field(default=None, init=False)
     _made_policy: bool = field(default=False, init=False)
 
     def __enter__(self) -> Holder:
@@ -126,11 +135,16 @@ class Holder:
             raise InputError("working inside a root file system needs root", hint="run the same command with sudo")
         self.root = self.root.resolve(strict=True)
         self._check_mount_points()
+        try:
+            self._loan = self._borrow()
+        except BaseException:
+            self.stop()
+            raise
         tool = require_tool("unshare", "util-linux")
         mounts, others = ("--mount", "--propagation", "private"), ("--net", "--uts", "--ipc")
         namespaces = (*mounts, *others, "--pid", "--fork", "--kill-child")
         self._process = subprocess.Popen(
-            [tool, *namespaces, "/bin/sh", "-c", _SETUP, "sh", str(self.root), POLICY_RC_D],
+            [tool, *namespaces, "/bin/sh", "-c", self._setup, "sh", str(self.root), POLICY_RC_D, str(self.native)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -148,9 +162,18 @@ class Holder:
         process, self._process = self._process, None
         if process is not None:
             _end(process)
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.end()
         if self._made_policy:
             (self.root / POLICY_RC_D).unlink(missing_ok=True)
             self._made_policy = False
+
+    @property
+    def search_path(self) -> str:
+        """Where programs are looked up inside (PATH): lent ones first."""
+        own = ENVIRONMENT["PATH"]
+        return f"{FOLDER}:{own}" if self._loan else own
 
     def execute(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None) -> Output:
         """Run a command inside, with a clean environment, and wait for it.
@@ -164,7 +187,7 @@ class Holder:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=ENVIRONMENT if self.epoch_s is None else {**ENVIRONMENT, "SOURCE_DATE_EPOCH": str(self.epoch_s)},
+            env=self._environment,
             cwd="/",
             process_group=0,
         )
@@ -190,6 +213,22 @@ class Holder:
         if output.returncode != 0:
             raise CommandError(list(argv), output.returncode, output.stderr.decode(errors="replace"))
         return output
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        day = {} if self.epoch_s is None else {"SOURCE_DATE_EPOCH": str(self.epoch_s)}
+        return {**ENVIRONMENT, "PATH": self.search_path, **day}
+
+    @property
+    def _setup(self) -> str:
+        return _SETUP + (self._loan.script if self._loan else "") + _READY
+
+    def _borrow(self) -> Loan | None:
+        """Return the loan of native programs, if there are any to be lent."""
+        if self.native is None:
+            return None
+        loan = Loan(self.root, self.native)
+        return loan if loan.begin() else None
 
     def _enter(self) -> list[str]:
         if self._process is None or self._process.poll() is not None:

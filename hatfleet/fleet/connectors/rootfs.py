@@ -22,7 +22,8 @@ from hatfleet.fleet.connectors.holder import Holder
 class RootfsConnector(StreamConnector):
     """Runs commands in the root file system that the host data ``hatfleet_rootfs`` names, an absolute path.
 
-    ``hatfleet_epoch_s`` is the day that they take for today, see :class:`Holder`; without it they look at the clock.
+    ``hatfleet_epoch_s`` is the day that they take for today, and ``hatfleet_native`` lends them native programs, see
+    :class:`Holder`; without the first they look at the clock, without the second all are the root file system's own.
     """
 
     holder: Holder | None = None
@@ -32,7 +33,8 @@ class RootfsConnector(StreamConnector):
         path = Path(self.host.data.hatfleet_rootfs)
         if not path.is_absolute():
             raise ConnectError(f"host data hatfleet_rootfs must be an absolute path, not {str(path)!r}")
-        holder = Holder(path, self.host.data.get("hatfleet_epoch_s"))
+        native = self.host.data.get("hatfleet_native")
+        holder = Holder(path, self.host.data.get("hatfleet_epoch_s"), Path(native) if native else None)
         try:
             holder.start()
         except (HatfleetError, OSError) as error:
@@ -51,7 +53,7 @@ class RootfsConnector(StreamConnector):
             raise OSError("not connected")
         # Quoted as one word: if we are killed while we send it, nothing of it runs.
         feed = f"eval {shlex.quote(script)}\n".encode(errors="surrogateescape")
-        output = self.holder.execute(["/bin/sh"], stdin=feed)
+        output = self.holder.execute(["sh"], stdin=feed)
         on_output(output.stdout)
         return Ended(output.returncode, output.stdout, output.stderr)
 
@@ -59,7 +61,7 @@ class RootfsConnector(StreamConnector):
         """Run a script inside that reads a file of ours."""
         if self.holder is None:
             raise OSError("not connected")
-        output = self.holder.execute(["/bin/sh", "-c", script], stdin=file.read_bytes())
+        output = self.holder.execute(["sh", "-c", script], stdin=file.read_bytes())
         return Ended(output.returncode, output.stdout, output.stderr)
 
     def execute(
@@ -69,5 +71,5 @@ class RootfsConnector(StreamConnector):
         if self.holder is None:
             raise OSError("not connected")
         words = make_unix_command(command, **arguments).get_raw_value()
-        output = self.holder.execute(["/bin/sh", "-c", words], stdin=stdin, timeout_s=timeout_s)
+        output = self.holder.execute(["sh", "-c", words], stdin=stdin, timeout_s=timeout_s)
         return Ended(output.returncode, output.stdout, output.stderr)

@@ -97,7 +97,12 @@ def _host_data(host: HostJob, jumps: Jumps) -> dict[str, Any]:
     if host.connection is not None:
         become = host.connection.become
         return {"hatfleet_connection": host.connection, "hatfleet_jumps": jumps, "_sudo": become}
-    return {"hatfleet_rootfs": str(host.rootfs), "hatfleet_epoch_s": host.rootfs_epoch_s}
+    native = str(host.rootfs_native) if host.rootfs_native else None
+    return {
+        "hatfleet_rootfs": str(host.rootfs),
+        "hatfleet_epoch_s": host.rootfs_epoch_s,
+        "hatfleet_native": native,
+    }
 
 
 @dataclass(frozen=True)
