@@ -21,7 +21,9 @@ BLOCK_BYTES = 4096
 #: Physical clusters of 64 KiB at most: a small change of a file moves 2 to 3 % of the blocks, which an update carries,
 #: and the image is a tenth larger than with the largest clusters. Fragments would save more and move six times as much.
 #: Level 12 would save another tenth, and take ten times as long (76 MB in 10 s, 69 MB in 99 s; edge-virt, two cores).
-_COMPRESSION = ("-zzstd,level=3", "-C65536", "-Ededupe")
+#: Small files are not within their inodes but in blocks of their own: inodes hold addresses, which move when a file
+#: comes in between, and thousands of small files would change with them (docs/decisions/0040-fast-changes.md).
+_LAYOUT = ("-zzstd,level=3", "-C65536", "-Ededupe,noinline_data")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def make_system(work: Path, *, archive: Path, name: str, epoch_s: int, tools: To
     salt = hashlib.sha256(f"{name}/{content}/salt".encode()).hexdigest()
     erofs_id, verity_id = (str(uuid.uuid5(uuid.NAMESPACE_OID, f"{content}/{what}")) for what in ("erofs", "verity"))
     image = work / SYSTEM_IMAGE
-    make = ["mkfs.erofs", "--quiet", "--tar=f", *_COMPRESSION, f"-b{BLOCK_BYTES}", f"-T{epoch_s}", "--all-time"]
+    make = ["mkfs.erofs", "--quiet", "--tar=f", *_LAYOUT, f"-b{BLOCK_BYTES}", f"-T{epoch_s}", "--all-time"]
     tools.run([*make, "-U", erofs_id, image, archive], reads=[archive], writes=[work], log=log)
     size = image.stat().st_size
     if size % BLOCK_BYTES:

@@ -41,6 +41,15 @@ def test_places_are_made_and_taken_away_again(root: Path) -> None:
     lent.end()
 
 
+def test_all_accounts_may_read_the_places_whatever_the_builders_umask(root: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert loan(root).begin()
+    finally:
+        os.umask(before)
+    assert all((root / place).stat().st_mode & 0o777 == 0o755 for place in ("lib64", LIBRARIES))
+
+
 def test_a_loader_beside_others_takes_only_its_own_place_away(tmp_path: Path) -> None:
     (tmp_path / "root/usr/lib/x86_64-linux-gnu").mkdir(parents=True)
     (tmp_path / "root/lib").symlink_to("usr/lib")

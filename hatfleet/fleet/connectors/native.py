@@ -25,22 +25,9 @@ FOLDER = "/run/native"
 PROGRAMS = (
     *("sh", "env", "true", "false", "test", "[", "expr", "printf", "echo", "sleep", "date", "id", "getent"),
     *("cat", "head", "tail", "tee", "wc", "cut", "tr", "sort", "uniq", "comm", "paste", "sed", "grep", "cmp", "diff"),
-    *(
-        "base64",
-        "sha256sum",
-        "md5sum",
-        "od",
-        "find",
-        "xargs",
-        "stat",
-        "ls",
-        "basename",
-        "dirname",
-        "readlink",
-        "realpath",
-    ),
+    *("find", "xargs", "stat", "ls", "readlink", "realpath", "basename", "dirname", "base64", "od"),
     *("cp", "mv", "rm", "rmdir", "mkdir", "mktemp", "ln", "install", "touch", "truncate", "chmod", "chown", "chgrp"),
-    *("tar", "gzip", "systemctl"),
+    *("sha256sum", "md5sum", "tar", "gzip", "systemctl"),
 )
 
 #: By processor: the loader that its programs name, and the folder of its libraries (Debian's multiarch paths).
@@ -51,6 +38,7 @@ _PLACES = {
 
 # "$tree" is the tools tree. Read-only, because it is the tree of all builds. sync does nothing here, see the holder.
 _SCRIPT = """\
+umask 022
 mkdir "$root@FOLDER@"
 mount -t tmpfs -o mode=0755,nosuid,nodev,size=64m tmpfs "$root@FOLDER@"
 for program in @PROGRAMS@; do
@@ -128,5 +116,6 @@ class Loan:
         return parent / place.name
 
     def _make_folder(self, folder: Path) -> None:
-        folder.mkdir(mode=0o755)
+        folder.mkdir()
+        folder.chmod(0o755)  # for all accounts inside, whatever the builder's umask
         self._made.append(folder)
