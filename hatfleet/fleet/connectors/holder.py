@@ -106,8 +106,9 @@ class Holder:
         root: The root file system, a folder that belongs to root.
         epoch_s: What programs write down as today, seconds since 1970 (SOURCE_DATE_EPOCH: useradd and usermod put the
             day of an account's last change into /etc/shadow). None: they look at the clock.
-    native: A root file system of the same Debian release for the builder's processor: its plain programs work inside
-        instead of emulated ones (see :mod:`hatfleet.fleet.connectors.native`). None: all programs are the root's own.
+        native: A root file system of the same Debian release for the builder's processor: its plain programs work
+            inside instead of emulated ones (see :mod:`hatfleet.fleet.connectors.native`). None: all programs are the
+            root's own.
 
     Raises:
         InputError: on start, when we are not root.
