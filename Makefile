@@ -6,9 +6,6 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-# The cache of stages grows with every change of a role; a disk that is full fails the tests of images.
-export HATFLEET_CACHE_LIMIT ?= 20G
-
 .PHONY: help setup lock demo test unit system lint clean bench models
 
 help: ## Show what there is
@@ -33,6 +30,8 @@ models: setup ## Fetch and convert the models and photographs that tests use (do
 demo: setup ## Build an image, boot two virtual devices, provision and check them
 	$(PY) -m bench.demo
 
+# The cache of stages grows with every change of a role, and a full disk fails the tests of images.
+test: export HATFLEET_CACHE_LIMIT ?= 20G
 test: lint unit system ## Run the whole test suite
 	$(PY) -m pytest --durations=60 --durations-min=10 --numprocesses auto --dist loadscope --no-loadscope-reorder \
 	  tests/fleet tests/device tests/image

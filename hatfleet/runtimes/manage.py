@@ -104,7 +104,7 @@ def fetch(site: Site, target: Target) -> Fetched:
     """
     wheels = _current(site, target).wheels
     absent = store.missing(wheels)
-    store.fetch(target, wheels)
+    store.fetch(target, absent)
     return Fetched(store.folder(), len(absent), len(wheels) - len(absent))
 
 
