@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from hatfleet.cli.main import cli
 from hatfleet.common.errors import InputError
+from hatfleet.runtimes import store
 from tests.unit.wheels import make_wheel, use_hatserve, use_index
 
 
@@ -40,7 +42,10 @@ def test_wheels_are_locked_in_the_site_fetched_and_shown(index: Path) -> None:
     # Beside the lock that came with hatfleet, which held until now.
     assert next(one["after"] for one in made["changes"] if one["name"] == "onnxruntime") == "1.0"
     assert "onnxruntime==1.0" in file.read_text()
+    before = sorted(store.folder().glob("*/*.whl"))
+    shutil.rmtree(before[0].parent)
     assert provision("runtimes", "fetch").stdout.strip().endswith("wheels")
+    assert sorted(store.folder().glob("*/*.whl")) == before
     shown = json.loads(provision("runtimes", "show", "--json").stdout)
     rows = {row["name"]: row for row in shown["packages"]}
     assert rows["onnxruntime"]["licence"] == "MIT"

@@ -428,6 +428,15 @@ def test_a_hailo_8_works_by_the_same_interface(machine: Machine) -> None:
     assert look(machine).state is State.OK
 
 
+def test_a_library_that_was_removed_and_left_its_configuration_has_no_version(machine: Machine) -> None:
+    machine.packages(libedgetpu1_std="16.0")
+    status = machine.root / "var/lib/dpkg/status"
+    status.write_text(status.read_text().replace("install ok installed", "deinstall ok config-files"))
+    machine.configure(kind="coral")
+    machine.pci("1ac1:089a", speed="5.0 GT/s PCIe")
+    assert as_data(look(machine))["versions"]["library"] is None
+
+
 def test_a_coral_on_pci(machine: Machine) -> None:
     machine.configure(kind="coral")
     machine.pci("1ac1:089a", speed="5.0 GT/s PCIe")
